@@ -1,0 +1,217 @@
+"""The three optimizers of the original Glow.
+
+They differ from the textbook versions, and the published numbers depend on how. For a weight w with
+gradient g at step t = 1, 2, ..., learning rate lr, and beta2 = 1 - 1/(train_its * polyak_epochs)::
+
+    alpha = lr * sqrt(1 - beta2^t) / (1 - beta1^t)            (for adamax as well)
+    m1    = beta1 * m1 + (1 - beta1) * g
+    adam, adam2:  m2 = beta2 * m2 + (1 - beta2) * g^2         step = m1 / (sqrt(m2) + epsilon)
+    adamax:       m2 = max(beta2 * m2, |g|)                   step = m1 / (m2 + epsilon)
+    w     = weight_decay * w - alpha * step                   (a multiplier; 1 switches it off)
+
+With several workers adam squares the averaged gradient; adam2 averages the workers' squared
+gradients, which scales like plain gradient descent when workers are added.
+
+Deviation from the original: alpha is computed in float64 (there float32, a relative difference below
+1e-4 in the first steps and none later).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+__all__ = ["Adam", "Adam2", "Adamax", "Optimizer", "beta2_of", "make_optimizer"]
+
+
+def beta2_of(train_its: int, polyak_epochs: float) -> float:
+    """Decay of the second moment and of the Polyak average: 1 - 1/(train_its * polyak_epochs).
+
+    Args:
+      train_its: optimizer steps per epoch, at least 1.
+      polyak_epochs: averaging time in epochs.
+
+    Raises:
+      ValueError: if the averaging time is shorter than one step.
+    """
+    steps = train_its * polyak_epochs
+    if not steps >= 1:
+        raise ValueError(
+            f"polyak_epochs: {polyak_epochs} epochs of {train_its} steps average over {steps:g} steps;"
+            " at least 1 step is needed"
+        )
+    return 1.0 - 1.0 / steps
+
+
+class Optimizer(tf.Module):
+    """What the three have in common: slots, the step counter and the bias correction.
+
+    Args:
+      beta1: decay of the first moment, in [0, 1).
+      beta2: decay of the second moment, in [0, 1); see `beta2_of`.
+      weight_decay: what a weight is multiplied by before each step, in (0, 1]; 1 is off.
+      epsilon: added to the denominator, above 0.
+    """
+
+    averages_squares = False  # True: `apply` wants the workers' mean squared gradient as well
+
+    def __init__(
+        self,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        weight_decay: float = 1.0,
+        epsilon: float = 1e-8,
+    ) -> None:
+        super().__init__(name=type(self).__name__.lower())
+        for label, value in (("beta1", beta1), ("beta2", beta2)):
+            if not 0 <= value < 1:
+                raise ValueError(f"{self.name}: {label} is {value}; it must be in [0, 1)")
+        if not 0 < weight_decay <= 1:
+            raise ValueError(f"{self.name}: weight_decay is {weight_decay}; it must be in (0, 1]")
+        if not epsilon > 0:
+            raise ValueError(f"{self.name}: epsilon is {epsilon}; it must be above 0")
+        self.beta1, self.beta2 = float(beta1), float(beta2)
+        self.weight_decay, self.epsilon = float(weight_decay), float(epsilon)
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self._m1: dict[str, tf.Variable] = {}
+        self._m2: dict[str, tf.Variable] = {}
+
+    def initialize(self, variables: Mapping[str, tf.Variable]) -> None:
+        """Makes the two moments of every variable (zeros), named after it: "<name>/m1", "<name>/m2"."""
+        for name, variable in variables.items():
+            zeros = tf.zeros(variable.shape, variable.dtype)
+            self._m1[name] = tf.Variable(zeros, trainable=False, name=f"{name}/m1")
+            self._m2[name] = tf.Variable(zeros, trainable=False, name=f"{name}/m2")
+
+    @property
+    def slots(self) -> dict[str, tf.Variable]:
+        """Everything that must be saved: the step counter and both moments, by name."""
+        moments = {f"{name}/m1": slot for name, slot in self._m1.items()}
+        moments.update({f"{name}/m2": slot for name, slot in self._m2.items()})
+        return {"step": self.step, **moments}
+
+    def apply(
+        self,
+        gradients: Sequence[tf.Tensor],
+        variables: Sequence[tf.Variable],
+        lr: tf.Tensor | float,
+        mean_squares: Sequence[tf.Tensor] | None = None,
+    ) -> None:
+        """Takes one step.
+
+        Args:
+          gradients: one per variable, averaged over the workers.
+          variables: the same ones, in the same order, at every call.
+          lr: learning rate, a scalar.
+          mean_squares: adam2 with several workers: the squared gradients, averaged over the workers.
+
+        Raises:
+          ValueError: if gradients and variables, or variables and slots, do not match.
+        """
+        if len(gradients) != len(variables):
+            raise ValueError(f"{self.name}: {len(gradients)} gradients for {len(variables)} variables")
+        if not self._m1:
+            with tf.init_scope():
+                self.initialize({f"{i}/{v.name.split(':')[0]}": v for i, v in enumerate(variables)})
+        if len(self._m1) != len(variables):
+            raise ValueError(f"{self.name}: {len(variables)} variables, but slots for {len(self._m1)}")
+        alpha = self._alpha(lr)
+        # One after the other, last variable first (the backward pass ends with the first ones): no
+        # more than one variable's temporaries at a time, and a used gradient's memory is free again.
+        done: list[tf.Operation] = []
+        for i, (name, variable) in reversed(list(enumerate(zip(self._m1, variables, strict=True)))):
+            with tf.control_dependencies(done):
+                if self.weight_decay != 1:
+                    variable.assign(self.weight_decay * variable)
+                square = None if mean_squares is None else mean_squares[i]
+                op = self._update(
+                    variable, self._m1[name], self._m2[name], gradients[i], square, alpha
+                )
+                done = [] if op is None else [op]
+
+    def _alpha(self, lr: tf.Tensor | float) -> tf.Tensor:
+        lr = tf.cast(lr, tf.float64) if tf.is_tensor(lr) else tf.constant(lr, tf.float64)
+        t = tf.cast(self.step.assign_add(1, read_value=True), tf.float64)
+        beta1, beta2 = (tf.constant(b, tf.float64) for b in (self.beta1, self.beta2))
+        return lr * tf.sqrt(1 - tf.pow(beta2, t)) / (1 - tf.pow(beta1, t))
+
+    def _update(
+        self,
+        variable: tf.Variable,
+        m1: tf.Variable,
+        m2: tf.Variable,
+        gradient: tf.Tensor,
+        square: tf.Tensor | None,
+        alpha: tf.Tensor,
+    ) -> tf.Operation | None:
+        raise NotImplementedError
+
+    def _constants(self, variable: tf.Variable, alpha: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Arguments of TensorFlow's fused kernels; powers of 0 switch their bias correction off."""
+        dtype = variable.dtype
+        return {
+            "lr": tf.cast(alpha, dtype),
+            "beta1_power": tf.zeros([], dtype),
+            "beta1": tf.constant(self.beta1, dtype),
+            "beta2": tf.constant(self.beta2, dtype),
+            "epsilon": tf.constant(self.epsilon, dtype),
+        }
+
+
+class Adamax(Optimizer):
+    """m2 = max(beta2 * m2, |g|); the original's default."""
+
+    def _update(self, variable, m1, m2, gradient, square, alpha):
+        return tf.raw_ops.ResourceApplyAdaMax(
+            var=variable.handle,
+            m=m1.handle,
+            v=m2.handle,
+            grad=gradient,
+            **self._constants(variable, alpha),
+        )
+
+
+class Adam(Optimizer):
+    """m2 = beta2 * m2 + (1 - beta2) * g^2."""
+
+    def _update(self, variable, m1, m2, gradient, square, alpha):
+        return tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=m1.handle,
+            v=m2.handle,
+            beta2_power=tf.zeros([], variable.dtype),
+            grad=gradient,
+            **self._constants(variable, alpha),
+        )
+
+
+class Adam2(Adam):
+    """Adam whose second moment averages the workers' squared gradients; with one worker, Adam."""
+
+    averages_squares = True
+
+    def _update(self, variable, m1, m2, gradient, square, alpha):
+        if square is None:
+            return super()._update(variable, m1, m2, gradient, None, alpha)
+        first = m1.assign_add((gradient - m1) * (1 - self.beta1))
+        second = m2.assign_add((square - m2) * (1 - self.beta2))
+        scale = tf.cast(alpha, variable.dtype)
+        variable.assign_sub(scale * first / (tf.sqrt(second) + self.epsilon))
+        return None
+
+
+_OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "adamax": Adamax, "adam2": Adam2}
+
+
+def make_optimizer(
+    name: str, *, beta1: float, beta2: float, weight_decay: float = 1.0, epsilon: float = 1e-8
+) -> Optimizer:
+    """The optimizer of that name: adam, adamax or adam2.
+
+    Raises:
+      ValueError: for any other name.
+    """
+    if name not in _OPTIMIZERS:
+        raise ValueError(f"optimizer: {name!r} is unknown; allowed are {', '.join(_OPTIMIZERS)}")
+    return _OPTIMIZERS[name](beta1, beta2, weight_decay, epsilon)
