@@ -1,0 +1,109 @@
+"""Downloads into Keras' cache: checked, atomic, once for all processes of a machine."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+
+from data_loaders.errors import DataError
+from data_loaders.registry import Request
+
+_TIMEOUT_S = 30
+_CHUNK = 1 << 20
+
+
+def cache_dir() -> str:
+    """Keras' folder of data sets: $KERAS_HOME/datasets, by default ~/.keras/datasets."""
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    return os.path.join(home, "datasets")
+
+
+def no_category(request: Request) -> None:
+    """For problems that have no categories.
+
+    Raises:
+      DataError: one was asked for.
+    """
+    if request.category:
+        raise DataError(f"Problem {request.problem!r} has no categories; got category {request.category!r}.")
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file on the web.
+
+    Attributes:
+      url: where it is.
+      sha256: of its content.
+      size: in bytes; no more is ever read.
+    """
+
+    url: str
+    sha256: str
+    size: int
+
+    def fetch(self, path: str) -> str:
+        """Downloads to `path`, unless another process of this machine has done so meanwhile.
+
+        `path` appears whole and checked, or not at all.
+
+        Returns:
+          path.
+        Raises:
+          DataError: offline, the server's error, or another content than expected.
+        """
+        folder = os.path.dirname(path)
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with locked(path + ".lock"):
+                if not os.path.exists(path):
+                    self._download(path)
+        except OSError as error:
+            raise DataError(
+                f"Cannot download {self.url} to {path}: {getattr(error, 'reason', None) or error}. "
+                "Without internet, put the data on disk and name the folder with data_dir."
+            ) from error
+        return path
+
+    def _download(self, path: str) -> None:
+        digest, size = hashlib.sha256(), 0
+        handle, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".part", dir=os.path.dirname(path))
+        try:
+            with os.fdopen(handle, "wb") as file, urllib.request.urlopen(self.url, timeout=_TIMEOUT_S) as response:
+                while chunk := response.read(min(_CHUNK, self.size + 1 - size)):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    size += len(chunk)
+                    if size > self.size:
+                        break
+            if size != self.size or digest.hexdigest() != self.sha256:
+                raise DataError(
+                    f"{self.url} is not the expected file: got {size} bytes with SHA-256 {digest.hexdigest()}, "
+                    f"expected {self.size} bytes with {self.sha256}. Try again later, or use data_dir."
+                )
+            os.replace(temporary, path)
+        except HTTPException as error:
+            raise OSError(f"the transfer broke off ({error!r})") from error
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Holds a lock file: one process at a time, released however the process ends. No-op where there are no such locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two processes may both download, and the last os.replace wins
+        yield
+        return
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
