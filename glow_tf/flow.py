@@ -1,0 +1,144 @@
+"""A flow step, and a level: K steps over stacked weights in one loop (paper, section 3 and figure 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf.layers.actnorm import ActNorm
+from glow_tf.layers.base import Layer, Part, Weights, per_example, pixels, scale_of
+from glow_tf.layers.coupling import AdditiveCoupling, AffineCoupling, Coupling
+from glow_tf.layers.invertible_conv import InvertibleConv1x1, InvertibleConv1x1LU
+from glow_tf.layers.permutation import ReversePermutation, ShufflePermutation
+from glow_tf.memory import FoldedStep, level_forward, level_inverse
+
+_PERMUTATIONS = {"reverse": ReversePermutation, "shuffle": ShufflePermutation, "invconv": InvertibleConv1x1}
+_COUPLINGS: dict[str, type[Coupling]] = {"additive": AdditiveCoupling, "affine": AffineCoupling}
+
+
+class FlowStep(Layer):
+    """One step of flow: actnorm, then permutation, then coupling.
+
+    Function: y = coupling(permutation(actnorm(x))).
+    Reverse: x = actnorm^-1(permutation^-1(coupling^-1(y))).
+    Log-determinant: the sum of the three layers'.
+
+    x and y: [N, H, W, C], C even. Source: paper, figure 2a; `revnet2d_step` in the original's model.py.
+
+    Args:
+      channels: C.
+      width: hidden channels of the coupling network.
+      permutation: "reverse", "shuffle" or "invconv".
+      coupling: "additive" or "affine".
+      lu_decomposed: the 1x1 convolution is stored as its LU decomposition.
+      compute_dtype: of the coupling network's matrix products; dtype unless given.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        *,
+        permutation: str = "invconv",
+        coupling: str = "affine",
+        lu_decomposed: bool = False,
+        compute_dtype: Any = None,
+        **part: Any,
+    ):
+        super().__init__(channels, **part)
+        for value, allowed in ((permutation, _PERMUTATIONS), (coupling, _COUPLINGS)):
+            if value not in allowed:
+                raise ValueError(f"{self.name}: {value!r} is unknown; allowed are {', '.join(allowed)}")
+        mixing = InvertibleConv1x1LU if lu_decomposed else _PERMUTATIONS[permutation]
+        self.add_part("actnorm", ActNorm, channels)
+        self.add_part("permutation", mixing, channels)
+        self.add_part("coupling", _COUPLINGS[coupling], channels, width, compute_dtype=compute_dtype)
+
+    @property
+    def _layers(self) -> list[tuple[str, Layer]]:
+        return [(name, getattr(self, name)) for name in ("actnorm", "permutation", "coupling")]
+
+    def forward_with(self, weights: Weights, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        total = per_example(x, 0.0)
+        for name, layer in self._layers:
+            x, log_det = layer.forward_with(weights[name], x)
+            total += log_det
+        return x, total
+
+    def inverse_with(self, weights: Weights, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        total = per_example(y, 0.0)
+        for name, layer in reversed(self._layers):
+            y, log_det = layer.inverse_with(weights[name], y)
+            total += log_det
+        return y, total
+
+    def initialize_with(self, weights: Weights, x: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor, tf.Tensor]:
+        values, total = {}, per_example(x, 0.0)
+        for name, layer in self._layers:
+            values[name], x, log_det = layer.initialize_with(weights[name], x)
+            total += log_det
+        return {name: value for name, value in values.items() if value}, x, total
+
+    def fold(self, weights: Weights) -> tuple[FoldedStep, tf.Tensor]:
+        """(the weights as the loops use them, log|det| per pixel of actnorm and permutation); stacked or not."""
+        bias, scale = weights["actnorm"]["b"], scale_of(weights["actnorm"]["logs"])
+        matrix, inverse, log_det = self.permutation.matrices(weights["permutation"])
+        folded = FoldedStep(
+            matrix=scale[..., :, tf.newaxis] * matrix,
+            offset=tf.squeeze((bias * scale)[..., tf.newaxis, :] @ matrix, -2),
+            inverse=inverse / scale[..., tf.newaxis, :],
+            bias=bias,
+            net=weights["coupling"]["net"],
+        )
+        return folded, log_det + ActNorm.log_det_per_pixel(weights["actnorm"])
+
+
+class FlowLevel(Part):
+    """K flow steps of equal shape: their weights are stacked, and one loop runs them.
+
+    The graph does not grow with K, and neither do tracing time and the number of gradients. `memory` says what the
+    forward loop keeps for the gradient (see memory.py).
+
+    Args:
+      depth: K.
+      channels, width and the rest: as FlowStep.
+    """
+
+    def __init__(self, depth: int, channels: int, width: int, *, name: str, **step: Any):
+        super().__init__(name=name)
+        self.depth = depth
+        self.step = FlowStep(channels, width, stack=depth, name=name, **step)
+
+    def forward(self, x: tf.Tensor, memory: str = "reversible") -> tuple[tf.Tensor, tf.Tensor]:
+        """(y, log_det [N]) of the K steps in turn; x and y [N, H, W, C]."""
+        folded, log_det_per_pixel = self.step.fold(self.step.weights())
+        y, log_det = level_forward(self.step.coupling, folded, x, memory)
+        return y, log_det + pixels(x) * tf.reduce_sum(log_det_per_pixel)
+
+    def inverse(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(x, log_det [N] of the inverse map); its gradient always recomputes, as memory="reversible"."""
+        folded, log_det_per_pixel = self.step.fold(self.step.weights())
+        x, log_det = level_inverse(self.step.coupling, folded, y)
+        return x, log_det - pixels(y) * tf.reduce_sum(log_det_per_pixel)
+
+    def initialize(self, x: tf.Tensor) -> tf.Tensor:
+        """Data-dependent initialisation of every step in turn; returns the last one's output."""
+        stacked = self.step.weights()
+        first, _, _ = self.step.initialize_with(_step_of(stacked, 0), x[:1])
+        arrays = [tf.TensorArray(value.dtype, self.depth) for value in tf.nest.flatten(first)]
+
+        def body(k: tf.Tensor, x: tf.Tensor, arrays: list[tf.TensorArray]) -> tuple[Any, ...]:
+            values, x, _ = self.step.initialize_with(_step_of(stacked, k), x)
+            written = [array.write(k, value) for array, value in zip(arrays, tf.nest.flatten(values), strict=True)]
+            return k + 1, x, written
+
+        _, x, arrays = tf.while_loop(
+            lambda k, *_: k < self.depth, body, (0, x, arrays), parallel_iterations=1, maximum_iterations=self.depth
+        )
+        self.step.assign_weights(tf.nest.pack_sequence_as(first, [array.stack() for array in arrays]))
+        return x
+
+
+def _step_of(stacked: Any, k: Any) -> Any:
+    return tf.nest.map_structure(lambda weight: weight[k], stacked)

@@ -1,0 +1,67 @@
+"""Checks of what users hand to a model: every error says what was given and what is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf.config import GlowConfig
+
+
+def check_images(config: GlowConfig, x: Any) -> tf.Tensor:
+    """x as a uint8 tensor [N, H, W, C], or a ValueError."""
+    x = tf.convert_to_tensor(x)
+    height, width, channels = config.image_shape
+    wanted = f"this model takes uint8 images [N, {height}, {width}, {channels}]"
+    if x.dtype != tf.uint8:
+        raise ValueError(f"{wanted}, not {x.dtype.name}; values are 0 to 255")
+    if x.shape.rank != 4 or not x.shape[1:].is_compatible_with(config.image_shape):
+        raise ValueError(f"{wanted}, not shape {x.shape}")
+    return x
+
+
+def check_labels(config: GlowConfig, y: Any, *, needed: bool = True) -> tf.Tensor:
+    """y as an int32 tensor [N]; a tensor of no labels where the model is not class-conditional; or a ValueError."""
+    if not config.ycond:
+        return tf.zeros([0], tf.int32)
+    if y is None:
+        if not needed:
+            return tf.zeros([0], tf.int32)
+        raise ValueError(f"this model is class-conditional: give y, a label from 0 to {config.n_y - 1} for every image")
+    y = tf.convert_to_tensor(y)
+    if not y.dtype.is_integer or y.shape.rank != 1:
+        raise ValueError(f"y must be whole numbers [N], not {y.dtype.name} of shape {y.shape}")
+    y = tf.cast(y, tf.int32)
+    value = tf.get_static_value(y)
+    if value is not None and value.size and not (0 <= value.min() and value.max() < config.n_y):
+        raise ValueError(f"y holds labels from {value.min()} to {value.max()}; this model has 0 to {config.n_y - 1}")
+    return y
+
+
+def check_noise(config: GlowConfig, noise: Any, dtype: Any) -> tf.Tensor:
+    """The dequantisation noise as a tensor [N, H, W, C], or a ValueError."""
+    noise = tf.cast(tf.convert_to_tensor(noise), dtype)
+    if noise.shape.rank != 4 or not noise.shape[1:].is_compatible_with(config.image_shape):
+        raise ValueError(f"noise must be [N, {', '.join(map(str, config.image_shape))}], not shape {noise.shape}")
+    value = tf.get_static_value(noise)
+    if value is not None and value.size and not (value.min() >= 0 and value.max() <= 1 / config.n_bins):
+        raise ValueError(f"noise must be in [0, 1/{config.n_bins}), not from {value.min()} to {value.max()}")
+    return noise
+
+
+def check_latents(config: GlowConfig, eps: Sequence[Any], dtype: Any) -> list[tf.Tensor]:
+    """The L latents as tensors, or a ValueError."""
+    shapes = config.latent_shapes()
+    wanted = "this model's latents are " + ", ".join(f"[N, {', '.join(map(str, shape))}]" for shape in shapes)
+    if not isinstance(eps, (list, tuple)):
+        raise ValueError(f"{wanted}, in a list; flat latents go through unflatten_latents")
+    latents = [tf.cast(tf.convert_to_tensor(latent), dtype) for latent in eps]
+    fits = len(latents) == len(shapes) and all(
+        latent.shape.rank == 4 and latent.shape[1:].is_compatible_with(shape)
+        for latent, shape in zip(latents, shapes, strict=False)
+    )
+    if not fits:
+        raise ValueError(f"{wanted}, not {', '.join(str(latent.shape) for latent in latents)}")
+    return latents

@@ -1,0 +1,137 @@
+"""3x3 convolutions as matrix products, with the original's edge-indicator channel.
+
+The original zero-pads every 3x3 convolution's input by one pixel and appends a channel that is 1 on the padded ring and
+0 inside, so that the network can tell where the image ends (`add_edge_padding` in its tfops.py). Kernels are
+[3, 3, C + 1, C'], the indicator's slice last. What the indicator contributes does not depend on the image: it is a bias
+per position.
+
+The convolutions of a coupling network have few channels on one side (C) and many on the other (the width). They run as
+one matrix product and a cheap rearrangement of the few-channel side: `patches` before the product where the input is
+the thin side, `overlap_add` after it where the output is. The two are each other's transposes, hence each other's
+gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf.layers.base import Part, Weights, normal, scale_of, zeros
+
+TAPS = 9
+
+
+def _shape(x: tf.Tensor) -> list[Any]:
+    dynamic = tf.shape(x)
+    return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
+
+
+def _windows(x: tf.Tensor) -> list[tf.Tensor]:
+    """The nine shifts of x [N, H, W, C], zero outside, in row-major order of the 3x3 window."""
+    _, height, width, _ = _shape(x)
+    padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    return [padded[:, dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)]
+
+
+def _gather_patches(x: tf.Tensor) -> tf.Tensor:
+    return tf.concat(_windows(x), -1)
+
+
+def _add_overlaps(taps: tf.Tensor) -> tf.Tensor:
+    batch, height, width, channels = _shape(taps)
+    padded = tf.pad(tf.reshape(taps, [batch, height, width, TAPS, channels // TAPS]), [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0]])
+    shifted = [
+        padded[:, 2 - dy : 2 - dy + height, 2 - dx : 2 - dx + width, 3 * dy + dx] for dy in range(3) for dx in range(3)
+    ]
+    return tf.add_n(shifted)
+
+
+@tf.custom_gradient
+def patches(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tf.Tensor]]:
+    """The 3x3 window around every pixel, zero outside: [N, H, W, C] -> [N, H, W, 9 C], window position slowest."""
+    return _gather_patches(x), overlap_add
+
+
+@tf.custom_gradient
+def overlap_add(taps: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tf.Tensor]]:
+    """The transpose of `patches`: [N, H, W, 9 C] -> [N, H, W, C], every tap added where its window position lies."""
+    return _add_overlaps(taps), patches
+
+
+def edge_patches(height: int, width: int, dtype: Any) -> tf.Tensor:
+    """The 3x3 windows of the edge indicator: [H * W, 9], 1 where the window position lies outside the image."""
+    inside = _gather_patches(tf.ones([1, height, width, 1], dtype))
+    return tf.reshape(1.0 - inside, [height * width, TAPS])
+
+
+def edge_bias(kernel: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """What the edge indicator adds to a 3x3 convolution with `kernel` [3, 3, C + 1, C']: [1, H, W, C']."""
+    by_position = tf.reshape(kernel[:, :, -1], [TAPS, kernel.shape[-1]])
+    bias = tf.matmul(edge_patches(height, width, kernel.dtype), by_position)
+    return tf.reshape(bias, [1, height, width, kernel.shape[-1]])
+
+
+def overlap_matrix(kernel: tf.Tensor) -> tf.Tensor:
+    """The matrix [C, 9 C'] with conv3x3(x, kernel) = overlap_add(x times it); `kernel` [3, 3, C, C']."""
+    flipped = tf.transpose(tf.reverse(kernel, [0, 1]), [2, 0, 1, 3])
+    return tf.reshape(flipped, [kernel.shape[2], TAPS * kernel.shape[3]])
+
+
+def conv3x3(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """The edge-aware 3x3 convolution of x [N, H, W, C] with `kernel` [3, 3, C + 1, C']: [N, H, W, C']."""
+    batch, height, width, channels = _shape(x)
+    pixels = tf.reshape(patches(x), [-1, TAPS * channels])
+    y = tf.matmul(pixels, tf.reshape(kernel[:, :, :-1], [TAPS * channels, kernel.shape[-1]]))
+    return tf.reshape(y, [batch, height, width, kernel.shape[-1]]) + edge_bias(kernel, height, width)
+
+
+class NormedConv(Part):
+    """Weights of a convolution without bias, followed by actnorm: y = (conv(x, W) + b) * exp(3 * logs).
+
+    W: [3, 3, C + 1, C'] (edge-aware) or [C, C'] (1x1); b and logs: [C']. Source: `conv2d` in the original's tfops.py.
+    """
+
+    def __init__(self, kernel_shape: list[int], **part: Any):
+        super().__init__(**part)
+        self.add_weight("W", kernel_shape, normal)
+        self.add_weight("b", kernel_shape[-1:], zeros)
+        self.add_weight("logs", kernel_shape[-1:], zeros)
+
+
+class ZeroConv(Part):
+    """The zero-initialised 3x3 convolution: y = (conv(x, W) + b) * exp(3 * logs), all weights 0 at first.
+
+    x: [N, H, W, C]; W: [3, 3, C + 1, C']; b and logs: [C']; y: [N, H, W, C']. Source: paper, section 3.3 (zero
+    initialisation); `conv2d_zeros` in the original's tfops.py.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, **part: Any):
+        super().__init__(**part)
+        self.add_weight("W", [3, 3, channels_in + 1, channels_out], zeros)
+        self.add_weight("b", [channels_out], zeros)
+        self.add_weight("logs", [channels_out], zeros)
+
+    @staticmethod
+    def apply(weights: Weights, x: tf.Tensor) -> tf.Tensor:
+        """y as a pure function of the weights and x."""
+        return (conv3x3(x, weights["W"]) + weights["b"]) * scale_of(weights["logs"])
+
+
+class ZeroLinear(Part):
+    """The zero-initialised linear layer: y = (x W + b) * exp(3 * logs), all weights 0 at first.
+
+    x: [N, C]; W: [C, C']; b and logs: [C']; y: [N, C']. Source: `linear_zeros` in the original's tfops.py.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, **part: Any):
+        super().__init__(**part)
+        self.add_weight("W", [channels_in, channels_out], zeros)
+        self.add_weight("b", [channels_out], zeros)
+        self.add_weight("logs", [channels_out], zeros)
+
+    @staticmethod
+    def apply(weights: Weights, x: tf.Tensor) -> tf.Tensor:
+        """y as a pure function of the weights and x."""
+        return (tf.matmul(x, weights["W"]) + weights["b"]) * scale_of(weights["logs"])

@@ -1,0 +1,107 @@
+"""Coupling layers, additive and affine (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf.layers.base import Layer, Weights, per_example
+from glow_tf.layers.coupling_net import CouplingNet
+
+
+class Coupling(Layer):
+    """Half of the channels pass through and drive a network that says how the other half is changed.
+
+    A subclass gives `couple` and `uncouple`, elementwise functions of the network's output h and the changed half.
+
+    Args:
+      channels: C, an even number.
+      width: hidden channels of the network.
+      compute_dtype: of the network's matrix products; the layer's dtype unless given.
+    """
+
+    outputs_per_channel: int
+
+    def __init__(self, channels: int, width: int, *, compute_dtype: Any = None, **part: Any):
+        super().__init__(channels, **part)
+        if channels % 2:
+            raise ValueError(f"{self.name}: channels={channels} must be even: a coupling splits them in halves")
+        half = channels // 2
+        self.compute_dtype = tf.as_dtype(compute_dtype or self.dtype)
+        self.add_part("net", CouplingNet, half, half * self.outputs_per_channel, width)
+
+    def couple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(the changed half after, log_det [N]) from h and the changed half before."""
+        raise NotImplementedError
+
+    def uncouple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The inverse of `couple` for the same h."""
+        raise NotImplementedError
+
+    def forward_with(self, weights: Weights, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        kept, changed = tf.split(x, 2, -1)
+        changed, log_det = self.couple(self._h(weights, kept), changed)
+        return tf.concat([kept, changed], -1), log_det
+
+    def inverse_with(self, weights: Weights, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        kept, changed = tf.split(y, 2, -1)
+        changed, log_det = self.uncouple(self._h(weights, kept), changed)
+        return tf.concat([kept, changed], -1), log_det
+
+    def initialize_with(self, weights: Weights, x: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor, tf.Tensor]:
+        kept, changed = tf.split(x, 2, -1)
+        values, h = CouplingNet.initialize(weights["net"], kept)
+        changed, log_det = self.couple(h, changed)
+        return {"net": values}, tf.concat([kept, changed], -1), log_det
+
+    def _h(self, weights: Weights, kept: tf.Tensor) -> tf.Tensor:
+        height, width = (kept.shape[i] or tf.shape(kept)[i] for i in (1, 2))
+        folded = CouplingNet.fold(weights["net"], height, width)
+        return CouplingNet.apply(folded, kept, self.compute_dtype)[0]
+
+
+class AdditiveCoupling(Coupling):
+    """Adds a function of one half of the channels to the other half.
+
+    Function: y1 = x1, y2 = x2 + f(x1).
+    Reverse: x1 = y1, x2 = y2 - f(y1).
+    Log-determinant: 0.
+
+    x = (x1, x2) and y: [N, H, W, C], halves in channel order; f: CouplingNet with C / 2 outputs.
+
+    Source: paper, section 3.3 and Table 1; flow_coupling 0 of the original.
+    """
+
+    outputs_per_channel = 1
+
+    def couple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return z + h, per_example(z, 0.0)
+
+    def uncouple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return z - h, per_example(z, 0.0)
+
+
+class AffineCoupling(Coupling):
+    """Shifts and scales one half of the channels by functions of the other half.
+
+    Function: y1 = x1, y2 = (x2 + t) * s, with t = f(x1)[0::2], s = sigmoid(f(x1)[1::2] + 2).
+    Reverse: x1 = y1, x2 = y2 / s - t, with the same t and s from y1.
+    Log-determinant: sum(log s).
+
+    x = (x1, x2) and y: [N, H, W, C], halves in channel order; f: CouplingNet with C outputs, shift and scale
+    interleaved.
+
+    Source: paper, section 3.3 and Table 1; flow_coupling 1 of the original, which has the sigmoid where the paper has
+    exp, and the shift inside the scale.
+    """
+
+    outputs_per_channel = 2
+
+    def couple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        shift, raw_scale = h[..., 0::2], h[..., 1::2] + 2.0
+        return (z + shift) * tf.sigmoid(raw_scale), tf.reduce_sum(tf.math.log_sigmoid(raw_scale), [1, 2, 3])
+
+    def uncouple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        shift, raw_scale = h[..., 0::2], h[..., 1::2] + 2.0
+        return z / tf.sigmoid(raw_scale) - shift, -tf.reduce_sum(tf.math.log_sigmoid(raw_scale), [1, 2, 3])

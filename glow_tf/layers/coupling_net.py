@@ -1,0 +1,141 @@
+"""The network inside a coupling: 3x3, 1x1, zero-initialised 3x3 (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from glow_tf.layers.actnorm import normalizing_weights
+from glow_tf.layers.base import Part, Weights, per_pixel, scale_of
+from glow_tf.layers.conv import (
+    TAPS,
+    NormedConv,
+    ZeroConv,
+    conv3x3,
+    edge_bias,
+    edge_patches,
+    overlap_add,
+    overlap_matrix,
+    patches,
+)
+
+
+class Folded(NamedTuple):
+    """The network's weights as its three matrix products use them, actnorm scales multiplied in.
+
+    first: [9 C + 10, width]: rows for the 9 C window values, for the edge indicator's 9, and for the bias.
+    second, second_bias: [width, width], [width]. last: [width, 9 C']. last_bias: [1, H, W, C'], edge indicator included.
+    """
+
+    first: tf.Tensor
+    second: tf.Tensor
+    second_bias: tf.Tensor
+    last: tf.Tensor
+    last_bias: tf.Tensor
+
+
+class Activations(NamedTuple):
+    """What the network's gradient needs besides the weights: each [N H W, ...]."""
+
+    windows: tf.Tensor
+    hidden_1: tf.Tensor
+    hidden_2: tf.Tensor
+
+
+class CouplingNet(Part):
+    """f of the couplings: conv 3x3, actnorm, relu, conv 1x1, actnorm, relu, zero-initialised conv 3x3.
+
+    x: [N, H, W, C] -> h: [N, H, W, C'], with `width` hidden channels. Because the last convolution starts at zero, every
+    coupling starts as the identity (additive) or a constant scale (affine).
+
+    `apply` is the network; `vjp` is its gradient from the activations that `apply` returned, written out so that a
+    level's backward pass can have it without evaluating the network twice.
+
+    Source: paper, section 3.3; `f` in the original's model.py.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, width: int, **part: Any):
+        super().__init__(**part)
+        if width < 1:
+            raise ValueError(f"{self.name}: width={width} must be at least 1")
+        self.add_part("l_1", NormedConv, [3, 3, channels_in + 1, width])
+        self.add_part("l_2", NormedConv, [width, width])
+        self.add_part("l_last", ZeroConv, width, channels_out)
+
+    @staticmethod
+    def fold(weights: Weights, height: int, width: int) -> Folded:
+        """The weights as the three matrix products on images of height x width use them."""
+        l_1, l_2, l_last = weights["l_1"], weights["l_2"], weights["l_last"]
+        channels, hidden, out = l_1["W"].shape[2] - 1, l_1["W"].shape[3], l_last["W"].shape[3]
+        rows = [
+            tf.reshape(l_1["W"][:, :, :channels], [TAPS * channels, hidden]),
+            tf.reshape(l_1["W"][:, :, channels], [TAPS, hidden]),
+            l_1["b"][tf.newaxis],
+        ]
+        last = l_last["W"] * scale_of(l_last["logs"])
+        return Folded(
+            first=tf.concat(rows, 0) * scale_of(l_1["logs"]),
+            second=l_2["W"] * scale_of(l_2["logs"]),
+            second_bias=l_2["b"] * scale_of(l_2["logs"]),
+            last=overlap_matrix(last[:, :, :hidden]),
+            last_bias=edge_bias(last, height, width) + tf.reshape(l_last["b"] * scale_of(l_last["logs"]), [1, 1, 1, out]),
+        )
+
+    @staticmethod
+    def apply(folded: Folded, x: tf.Tensor, compute_dtype: tf.DType) -> tuple[tf.Tensor, Activations]:
+        """(h, what `vjp` needs); the matrix products run in compute_dtype, x and h stay in x's dtype."""
+        first, second, bias, last, last_bias = (tf.cast(matrix, compute_dtype) for matrix in folded)
+        windows = _windows_and_ones(tf.cast(x, compute_dtype))
+        hidden_1 = tf.nn.relu(tf.matmul(windows, first))
+        hidden_2 = tf.nn.relu(tf.nn.bias_add(tf.matmul(hidden_1, second), bias))
+        taps = _as_image(tf.cast(tf.matmul(hidden_2, last), x.dtype), x)
+        return overlap_add(taps) + folded.last_bias, Activations(windows, hidden_1, hidden_2)
+
+    @staticmethod
+    def vjp(folded: Folded, kept: Activations, d_h: tf.Tensor) -> tuple[tf.Tensor, Folded]:
+        """(d_x, gradients of `folded`) for the output's gradient d_h [N, H, W, C']."""
+        compute_dtype = kept.windows.dtype
+        first, second, _, last, _ = (tf.cast(matrix, compute_dtype) for matrix in folded)
+        taps = patches(d_h)
+        taps = tf.cast(tf.reshape(taps, [-1, taps.shape[-1]]), compute_dtype)
+        d_2 = tf.raw_ops.ReluGrad(gradients=tf.matmul(taps, last, transpose_b=True), features=kept.hidden_2)
+        d_1 = tf.raw_ops.ReluGrad(gradients=tf.matmul(d_2, second, transpose_b=True), features=kept.hidden_1)
+        gradients = Folded(
+            first=tf.matmul(kept.windows, d_1, transpose_a=True),
+            second=tf.matmul(kept.hidden_1, d_2, transpose_a=True),
+            second_bias=tf.raw_ops.BiasAddGrad(out_backprop=d_2),
+            last=tf.matmul(kept.hidden_2, taps, transpose_a=True),
+            last_bias=tf.reduce_sum(d_h, 0, keepdims=True),
+        )
+        from_windows = first.shape[0] - TAPS - 1
+        d_windows = tf.matmul(d_1, first[:from_windows], transpose_b=True)
+        d_x = overlap_add(_as_image(tf.cast(d_windows, d_h.dtype), d_h))
+        return d_x, Folded(*(tf.cast(gradient, d_h.dtype) for gradient in gradients))
+
+    @staticmethod
+    def initialize(weights: Weights, x: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor]:
+        """Data-dependent initialisation of the actnorms inside: (the weights it sets, h with them)."""
+        values = {}
+        h = conv3x3(x, weights["l_1"]["W"])
+        values["l_1"] = normalizing_weights(h)
+        h = tf.nn.relu((h + values["l_1"]["b"]) * scale_of(values["l_1"]["logs"]))
+        h = per_pixel(h, weights["l_2"]["W"])
+        values["l_2"] = normalizing_weights(h)
+        h = tf.nn.relu((h + values["l_2"]["b"]) * scale_of(values["l_2"]["logs"]))
+        return values, ZeroConv.apply(weights["l_last"], h)
+
+
+def _windows_and_ones(x: tf.Tensor) -> tf.Tensor:
+    """[N H W, 9 C + 10]: every pixel's window, its edge indicator's window, and a one for the bias."""
+    batch, height, width, channels = (s or tf.shape(x)[i] for i, s in enumerate(x.shape))
+    constant = tf.concat([edge_patches(height, width, x.dtype), tf.ones([height * width, 1], x.dtype)], 1)
+    constant = tf.reshape(constant, [1, height, width, TAPS + 1])
+    constant = tf.broadcast_to(constant, [batch, height, width, TAPS + 1])
+    return tf.reshape(tf.concat([patches(x), constant], -1), [-1, TAPS * channels + TAPS + 1])
+
+
+def _as_image(rows: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """[N H W, C] -> [N, H, W, C] with the N, H, W of `like`."""
+    shape = tf.shape(like)
+    return tf.reshape(rows, [shape[0], like.shape[1] or shape[1], like.shape[2] or shape[2], rows.shape[-1]])

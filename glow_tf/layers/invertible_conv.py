@@ -1,0 +1,102 @@
+"""The invertible 1x1 convolution, dense and LU-decomposed (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf.layers.base import Weights, per_example, per_pixel, pixels
+from glow_tf.layers.permutation import Mixing
+
+
+class InvertibleConv1x1(Mixing):
+    """A learned square matrix on every pixel's channels, started as a random rotation.
+
+    Function: y[n, h, w] = x[n, h, w] W.
+    Reverse: x[n, h, w] = y[n, h, w] W^-1.
+    Log-determinant: H * W * log|det W|.
+
+    x and y: [N, H, W, C]; W: [C, C], a pixel's channels are a row vector. Determinant and inverse are had in float64
+    and rounded to the layer's dtype (the original: the determinant only).
+
+    Source: paper, section 3.2 and Table 1; `invertible_1x1_conv` in the original's model.py.
+    """
+
+    def __init__(self, channels: int, **part: Any):
+        super().__init__(channels, **part)
+        self.add_weight("W", [channels, channels], _random_rotation)
+
+    def forward_with(self, weights: Weights, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        matrix, _, log_det = self.matrices(weights)
+        return per_pixel(x, matrix), per_example(x, pixels(x) * log_det)
+
+    def inverse_with(self, weights: Weights, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        _, inverse, log_det = self.matrices(weights)
+        return per_pixel(y, inverse), per_example(y, -pixels(y) * log_det)
+
+    def matrices(self, weights: Weights) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        exact = tf.cast(weights["W"], tf.float64)
+        log_det = tf.linalg.slogdet(exact).log_abs_determinant
+        return weights["W"], tf.cast(tf.linalg.inv(exact), self.dtype), tf.cast(log_det, self.dtype)
+
+
+class InvertibleConv1x1LU(InvertibleConv1x1):
+    """The invertible 1x1 convolution with W stored as its LU decomposition, whose determinant is a product.
+
+    Function: y[n, h, w] = x[n, h, w] W, with W = P (tril(L, -1) + I) (triu(U, 1) + diag(sign_S * exp(log_S))).
+    Reverse: x[n, h, w] = y[n, h, w] W^-1.
+    Log-determinant: H * W * sum(log_S).
+
+    x and y: [N, H, W, C]; P, L, U: [C, C]; sign_S, log_S: [C]. P and sign_S are fixed. The entries of L and U that the
+    formula leaves out have no effect. W is put together in float64.
+
+    Source: paper, section 3.2 (equations 10 and 11); the LU branch of `invertible_1x1_conv` in the original's model.py.
+    """
+
+    def __init__(self, channels: int, **part: Any):
+        super(InvertibleConv1x1, self).__init__(channels, **part)
+        rotation: dict[str, tf.Tensor] = {}
+
+        def draw(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
+            rotation.update(_decomposed(_random_rotation(shape, seed, tf.float64)))
+            return tf.cast(rotation["P"], dtype)
+
+        self.add_weight("P", [channels, channels], draw, trainable=False)
+        for name in ("L", "U", "log_S"):
+            self.add_constant_weight(name, tf.cast(rotation[name], self.dtype), trainable=True)
+        self.add_constant_weight("sign_S", tf.cast(rotation["sign_S"], self.dtype))
+
+    def matrices(self, weights: Weights) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        exact = {name: tf.cast(weights[name], tf.float64) for name in ("P", "L", "U", "sign_S", "log_S")}
+        ones = tf.ones(exact["log_S"].shape, tf.float64)
+        lower = tf.linalg.set_diag(tf.linalg.band_part(exact["L"], -1, 0), ones)
+        upper = tf.linalg.set_diag(tf.linalg.band_part(exact["U"], 0, -1), exact["sign_S"] * tf.exp(exact["log_S"]))
+        matrix = exact["P"] @ lower @ upper
+        inverse_of_upper = tf.linalg.triangular_solve(upper, tf.eye(self.channels, dtype=tf.float64), lower=False)
+        # x P L U = y: the permutation's inverse is its transpose
+        inverse = inverse_of_upper @ tf.linalg.triangular_solve(lower, tf.linalg.matrix_transpose(exact["P"]))
+        return (
+            tf.cast(matrix, self.dtype),
+            tf.cast(inverse, self.dtype),
+            tf.cast(tf.reduce_sum(exact["log_S"], -1), self.dtype),
+        )
+
+
+def _random_rotation(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
+    q, _ = tf.linalg.qr(tf.random.stateless_normal(shape, seed, dtype=tf.float64))
+    return tf.cast(q, dtype)
+
+
+def _decomposed(matrix: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The pivoted LU decomposition of `matrix` [..., C, C] in the layer's terms."""
+    packed, order = tf.linalg.lu(matrix)
+    diagonal = tf.linalg.diag_part(packed)
+    return {
+        # row i of L U is row order[i] of the matrix, so P has a one at [order[i], i]
+        "P": tf.one_hot(order, matrix.shape[-1], axis=-2, dtype=matrix.dtype),
+        "L": tf.linalg.band_part(packed, -1, 0) - tf.linalg.diag(diagonal),
+        "U": tf.linalg.band_part(packed, 0, -1) - tf.linalg.diag(diagonal),
+        "sign_S": tf.sign(diagonal),
+        "log_S": tf.math.log(tf.abs(diagonal)),
+    }

@@ -1,0 +1,301 @@
+"""The Glow model: a bijection between images and standard-normal latents, and the likelihood it gives (paper, section 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf import quantization
+from glow_tf.config import GlowConfig
+from glow_tf.flow import FlowLevel
+from glow_tf.inputs import check_images, check_labels, check_latents, check_noise
+from glow_tf.layers.conv import ZeroLinear
+from glow_tf.layers.split import Split
+from glow_tf.layers.squeeze import squeeze2x2, unsqueeze2x2
+from glow_tf.memory import MEMORY
+from glow_tf.prior import TopPrior
+
+_PRECISIONS = {"float32": (tf.float32, tf.float32), "bfloat16": (tf.float32, tf.bfloat16), "float64": (tf.float64, tf.float64)}
+
+
+class Glow(tf.Module):
+    """A flow of L levels of K steps, with learned priors (paper, section 3 and figure 2b).
+
+    The model is one bijection between continuous images x [N, H, W, C] and L latents eps_i [N, H_i, W_i, C_i] that are
+    standard normal under it. Images go in and come out as uint8.
+
+    Args:
+      config: a GlowConfig, or a dict of its fields.
+      memory: what training keeps for the gradient: "store", "checkpoint" or "reversible" (see memory.py).
+      precision: "float32"; "bfloat16" runs the coupling networks' matrix products in bfloat16 and all else in float32;
+        "float64" is for checking.
+      seed: the initial weights are a function of it.
+
+    Raises:
+      ConfigError: the configuration is impossible.
+      ValueError: memory or precision is unknown.
+
+    Source: model.py of the original.
+    """
+
+    def __init__(
+        self,
+        config: GlowConfig | Mapping[str, Any],
+        memory: str = "reversible",
+        precision: str = "float32",
+        seed: int = 0,
+    ):
+        super().__init__(name="glow")
+        self.config = config if isinstance(config, GlowConfig) else GlowConfig.from_dict(config)
+        if memory not in MEMORY:
+            raise ValueError(f"memory={memory!r}: allowed are {', '.join(MEMORY)}")
+        if precision not in _PRECISIONS:
+            raise ValueError(f"precision={precision!r}: allowed are {', '.join(_PRECISIONS)}")
+        self.memory, self.precision, self.seed = memory, precision, seed
+        self.dtype, compute_dtype = _PRECISIONS[precision]
+        config, part = self.config, {"dtype": self.dtype, "seed": seed}
+        step = {
+            "permutation": config.flow_permutation,
+            "coupling": config.flow_coupling,
+            "lu_decomposed": config.lu_decomposed,
+            "compute_dtype": compute_dtype,
+        }
+        channels = [config.level_shape(level)[2] for level in range(config.n_levels)]
+        self.levels = [
+            FlowLevel(config.depth, c, config.width, name=f"level_{i}", **step, **part) for i, c in enumerate(channels)
+        ]
+        self.splits = [Split(c, name=f"split_{i}", **part) for i, c in enumerate(channels[:-1])]
+        n_y = config.n_y if config.ycond else None
+        self.prior = TopPrior(channels[-1], learntop=config.learntop, n_y=n_y, name="prior", **part)
+        self.classifier = ZeroLinear(channels[-1], config.n_y, name="classifier", **part) if config.has_classifier else None
+        self.initialized = tf.Variable(False, trainable=False, name="initialized")
+        self._compile()
+
+    # The bijection, on continuous images
+
+    def to_latents(
+        self, x: tf.Tensor, y: tf.Tensor | None = None, memory: str = "reversible"
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """(eps, log_det [N] in nats, top z before its prior) for continuous images x [N, H, W, C] in [-1/2, 1/2)."""
+        z, eps, total = squeeze2x2(x), [], tf.zeros(tf.shape(x)[:1], x.dtype)
+        for i, level in enumerate(self.levels):
+            z, log_det = level.forward(z, memory)
+            total += log_det
+            if i < len(self.splits):
+                z, log_det = self.splits[i].forward(z)
+                kept, latent = tf.split(z, 2, -1)
+                eps.append(latent)
+                total += log_det
+                z = squeeze2x2(kept)
+        top, log_det = self.prior.forward(z, y)
+        return [*eps, top], total + log_det, z
+
+    def from_latents(self, eps: Sequence[tf.Tensor], y: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """(continuous images x [N, H, W, C], log_det [N] of this map in nats): the inverse of `to_latents`."""
+        z, total = self.prior.inverse(eps[-1], y)
+        for i, level in reversed(list(enumerate(self.levels))):
+            if i < len(self.splits):
+                z, log_det = self.splits[i].inverse(tf.concat([unsqueeze2x2(z), eps[i]], -1))
+                total += log_det
+            z, log_det = level.inverse(z)
+            total += log_det
+        return unsqueeze2x2(z), total
+
+    # Likelihood
+
+    def losses(
+        self, x: tf.Tensor, y: tf.Tensor | None = None, noise: tf.Tensor | None = None, memory: str | None = None
+    ) -> dict[str, tf.Tensor]:
+        """What training minimises, per image.
+
+        Args:
+          x: uint8 [N, H, W, C].
+          y: int [N], where the model has classes.
+          noise: dequantisation noise [N, H, W, C] in [0, 1/n_bins); drawn afresh if None.
+          memory: overrides the model's.
+
+        Returns:
+          loss = bits_x + weight_y * bits_y; bits_x: bits per subpixel; bits_y: bits of the label (0 without a
+          classifier); pred_error: 1 where the classifier is wrong (1 without one); each [N].
+        """
+        noise = self._fresh_noise(x) if noise is None else noise
+        log_prob, z = self._log_prob_and_top(x, y, noise, memory or self.memory)
+        bits_x = quantization.to_bits_per_dim(self.config, log_prob)
+        bits_y, pred_error = tf.zeros_like(bits_x), tf.ones_like(bits_x)
+        if self.classifier is not None:
+            logits = self._logits(z)
+            bits_y = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits) / math.log(2.0)
+            pred_error = tf.cast(tf.not_equal(tf.argmax(logits, 1), tf.cast(y, tf.int64)), bits_x.dtype)
+        return {
+            "loss": bits_x + self.config.weight_y * bits_y,
+            "bits_x": bits_x,
+            "bits_y": bits_y,
+            "pred_error": pred_error,
+        }
+
+    def log_prob(self, x: Any, y: Any = None, noise: Any = None) -> tf.Tensor:
+        """log p(x) (or log p(x | y)) in nats, [N], of uint8 images x.
+
+        It is the lower bound that the dequantisation noise gives: the log-density of x + noise, minus D log(n_bins).
+
+        Args:
+          x: uint8 [N, H, W, C].
+          y: int [N]; needed where the model is class-conditional, ignored elsewhere.
+          noise: [N, H, W, C] in [0, 1/n_bins); drawn afresh if None.
+
+        Raises:
+          ValueError: an argument has another shape, type or range.
+        """
+        x, y = check_images(self.config, x), check_labels(self.config, y)
+        noise = self._fresh_noise(x) if noise is None else check_noise(self.config, noise, self.dtype)
+        return self._compiled_log_prob(x, y, noise)
+
+    def bits_per_dim(self, x: Any, y: Any = None, noise: Any = None) -> tf.Tensor:
+        """Bits per subpixel, [N]: -log_prob / (H W C log 2). Arguments and errors as `log_prob`."""
+        return quantization.to_bits_per_dim(self.config, self.log_prob(x, y, noise))
+
+    def classify(self, x: Any, noise: Any = None) -> tf.Tensor:
+        """Class logits [N, n_y] of uint8 images x; the noise is the middle of the bin if None.
+
+        Raises:
+          ValueError: the model has no classifier (it needs ycond and weight_y > 0), or as `log_prob`.
+        """
+        if self.classifier is None:
+            raise ValueError("this model has no classifier: it needs ycond and weight_y > 0 in its configuration")
+        x = check_images(self.config, x)
+        return self._compiled_classify(x, self._middle_or(noise, x))
+
+    # Latents
+
+    def encode(self, x: Any, y: Any = None, noise: Any = None) -> list[tf.Tensor]:
+        """The L latents [N, H_i, W_i, C_i] of uint8 images x, fine to coarse, standard normal under the model.
+
+        Args:
+          x: uint8 [N, H, W, C].
+          y: int [N]; needed where the model is class-conditional.
+          noise: [N, H, W, C] in [0, 1/n_bins). None puts every subpixel in the middle of its bin, farthest from the
+            values that `decode` would round to another one.
+
+        Raises:
+          ValueError: an argument has another shape, type or range.
+        """
+        x, y = check_images(self.config, x), check_labels(self.config, y)
+        return self._compiled_encode(x, y, self._middle_or(noise, x))
+
+    def decode(self, eps: Sequence[Any], y: Any = None) -> tf.Tensor:
+        """The uint8 images [N, H, W, C] of L latents; decode(encode(x)) == x for 8 bits. Errors as `encode`."""
+        return quantization.to_uint8(self.config, self.decode_continuous(eps, y))
+
+    def decode_continuous(self, eps: Sequence[Any], y: Any = None) -> tf.Tensor:
+        """The continuous images [N, H, W, C] of L latents, nominally in [-1/2, 1/2), neither rounded nor clipped."""
+        return self._compiled_decode(check_latents(self.config, eps, self.dtype), check_labels(self.config, y))
+
+    def sample(self, n: int, y: Any = None, temperature: Any = 1.0, seed: int | None = None) -> tf.Tensor:
+        """n uint8 images [n, H, W, C] from the model.
+
+        Args:
+          n: how many.
+          y: int [n]; needed where the model is class-conditional.
+          temperature: scales the latents' standard deviation: a number, or one per image [n].
+          seed: the images are a function of it; None draws others every time.
+
+        Raises:
+          ValueError: an argument has another shape, type or range.
+        """
+        return self.decode(self.sample_latents(n, temperature, seed), y)
+
+    def sample_latents(self, n: int, temperature: Any = 1.0, seed: int | None = None) -> list[tf.Tensor]:
+        """L latents of n images: standard normal, times the temperature (a number or [n])."""
+        temperature = tf.convert_to_tensor(temperature, self.dtype)
+        if temperature.shape.rank not in (0, 1):
+            raise ValueError(f"temperature must be a number or one per image [n], not shape {temperature.shape}")
+        temperature = tf.reshape(temperature, [-1, 1, 1, 1])
+        if seed is None:
+            seed = tf.random.uniform([], maxval=2**31 - 1, dtype=tf.int32)
+        shapes = self.config.latent_shapes()
+        seeds = [tf.stack([tf.cast(seed, tf.int32), i]) for i in range(len(shapes))]
+        return [
+            temperature * tf.random.stateless_normal([n, *shape], s, dtype=self.dtype)
+            for shape, s in zip(shapes, seeds, strict=True)
+        ]
+
+    # Initialisation and variables
+
+    def initialize(self, x: Any, y: Any = None, noise: Any = None) -> None:
+        """Data-dependent initialisation (paper, section 3.1): every actnorm's output on the batch x is normalised.
+
+        Args and errors as `log_prob`; always in float32 (or float64).
+        """
+        x = check_images(self.config, x)
+        check_labels(self.config, y, needed=False)
+        noise = self._fresh_noise(x) if noise is None else check_noise(self.config, noise, self.dtype)
+        self._compiled_initialize(x, noise)
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Every variable by its name, such as "level_0/actnorm/b"; those of a level hold its K steps."""
+        return {variable.name.removesuffix(":0"): variable for variable in self.variables}
+
+    def draw_noise(self, shape: Any, seed: Any) -> tf.Tensor:
+        """Dequantisation noise of `shape`, uniform in [0, 1/n_bins), a function of the stateless seed [2]."""
+        return quantization.uniform_noise(self.config, shape, seed, self.dtype)
+
+    # Behind the public methods
+
+    def _compile(self) -> None:
+        """One traced function per method, for every batch size: y and noise are always given inside."""
+        config = self.config
+        images = tf.TensorSpec([None, *config.image_shape], tf.uint8)
+        noise = tf.TensorSpec([None, *config.image_shape], self.dtype)
+        labels = tf.TensorSpec([None], tf.int32)
+        latents = [tf.TensorSpec([None, *shape], self.dtype) for shape in config.latent_shapes()]
+
+        def compiled(function: Any, *signature: Any) -> Any:
+            return tf.function(function, input_signature=signature, autograph=False)
+
+        self._compiled_log_prob = compiled(
+            lambda x, y, noise: self._log_prob_and_top(x, y, noise, self.memory)[0], images, labels, noise
+        )
+        self._compiled_encode = compiled(
+            lambda x, y, noise: self.to_latents(self._continuous(x, noise), y)[0], images, labels, noise
+        )
+        self._compiled_classify = compiled(lambda x, noise: self._logits(self._top(x, noise)), images, noise)
+        self._compiled_decode = compiled(lambda eps, y: self.from_latents(eps, y)[0], latents, labels)
+        self._compiled_initialize = compiled(self._initialize, images, noise)
+
+    def _continuous(self, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        return quantization.to_continuous(self.config, x, noise, self.dtype)
+
+    def _log_prob_and_top(
+        self, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor, memory: str
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        eps, log_det, top = self.to_latents(self._continuous(x, noise), y, memory)
+        log_prob = log_det + quantization.quantization_log_prob(self.config)
+        for latent in eps:
+            log_prob -= 0.5 * tf.reduce_sum(tf.square(latent) + math.log(2 * math.pi), [1, 2, 3])
+        return log_prob, top
+
+    def _top(self, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        any_label = tf.zeros(tf.shape(x)[:1], tf.int32)  # the top z does not depend on it
+        return self.to_latents(self._continuous(x, noise), any_label)[2]
+
+    def _logits(self, top: tf.Tensor) -> tf.Tensor:
+        return ZeroLinear.apply(self.classifier.weights(), tf.reduce_mean(top, [1, 2]))
+
+    def _initialize(self, x: tf.Tensor, noise: tf.Tensor) -> None:
+        z = squeeze2x2(self._continuous(x, noise))
+        for i, level in enumerate(self.levels):
+            z = level.initialize(z)
+            if i < len(self.splits):
+                z = squeeze2x2(tf.split(z, 2, -1)[0])
+        self.initialized.assign(True)
+
+    def _fresh_noise(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.random.uniform(tf.shape(x), 0.0, 1.0 / self.config.n_bins, self.dtype)
+
+    def _middle_or(self, noise: Any, x: tf.Tensor) -> tf.Tensor:
+        if noise is None:
+            return tf.fill(tf.shape(x), tf.constant(0.5 / self.config.n_bins, self.dtype))
+        return check_noise(self.config, noise, self.dtype)

@@ -1,0 +1,66 @@
+"""The prior of the top latent: learned and class-conditional where the configuration says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf.layers.base import Layer, Weights, scale_of
+from glow_tf.layers.conv import ZeroConv, ZeroLinear, edge_bias
+from glow_tf.layers.split import standardize, unstandardize
+
+
+class TopPrior(Layer):
+    """Standardises the top latent by its Gaussian prior.
+
+    Function: y = (x - mean) / exp(logs), with (mean, logs) = h[..., :C], h[..., C:], h = ZeroConv(0) + ZeroLinear(label).
+    Reverse: x = mean + exp(logs) * y.
+    Log-determinant: -sum(logs).
+
+    x and y: [N, H, W, C]; label: int [N]; h: [N or 1, H, W, 2 C]. The convolution's input is all zero, so it gives a
+    mean and a scale per channel that differ at the image's edges. Without learntop and ycond h is 0: a standard normal.
+
+    Args:
+      channels: C.
+      learntop: the ZeroConv term is there.
+      n_y: number of classes of the ZeroLinear term; None for no such term (ycond off).
+
+    Source: `prior` in the original's model.py.
+    """
+
+    def __init__(self, channels: int, *, learntop: bool, n_y: int | None = None, **part: Any):
+        super().__init__(channels, **part)
+        self.learntop = learntop
+        self.n_y = n_y
+        if learntop:
+            self.add_part("p", ZeroConv, 2 * channels, 2 * channels)
+        if n_y is not None:
+            self.add_part("y_emb", ZeroLinear, n_y, 2 * channels)
+
+    def forward_with(self, weights: Weights, x: tf.Tensor, label: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
+        return standardize(x, *self._mean_and_logs(weights, x, label))
+
+    def inverse_with(self, weights: Weights, y: tf.Tensor, label: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
+        return unstandardize(y, *self._mean_and_logs(weights, y, label))
+
+    def forward(self, x: tf.Tensor, label: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """As Layer.forward; `label` int [N] where the prior is class-conditional."""
+        return self.forward_with(self.weights(), self.check(x, self.channels), label)
+
+    def inverse(self, y: tf.Tensor, label: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """As Layer.inverse; `label` int [N] where the prior is class-conditional."""
+        return self.inverse_with(self.weights(), self.check(y, self.channels), label)
+
+    def _mean_and_logs(self, weights: Weights, like: tf.Tensor, label: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        height, width = (like.shape[i] or tf.shape(like)[i] for i in (1, 2))
+        h = tf.zeros([1, height, width, 2 * self.channels], like.dtype)
+        if self.learntop:
+            p = weights["p"]
+            h += (edge_bias(p["W"], height, width) + p["b"]) * scale_of(p["logs"])
+        if self.n_y is not None:
+            if label is None:
+                raise ValueError(f"{self.name}: the prior is class-conditional (ycond); give labels, one per example")
+            embedded = ZeroLinear.apply(weights["y_emb"], tf.one_hot(label, self.n_y, dtype=like.dtype))
+            h += embedded[:, tf.newaxis, tf.newaxis]
+        return h[..., : self.channels], h[..., self.channels :]

@@ -1,0 +1,42 @@
+"""uint8 images <-> continuous variables, dequantisation, nats <-> bits per dimension.
+
+Source: `preprocess`, `postprocess` and `_f_loss` in the original's model.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf.config import GlowConfig
+
+
+def to_continuous(config: GlowConfig, x: tf.Tensor, noise: tf.Tensor, dtype: Any) -> tf.Tensor:
+    """uint8 images [N, H, W, C] -> floor(x / 2^(8 - bits)) / n_bins - 1/2 + noise, in [-1/2, 1/2)."""
+    x = tf.cast(x, dtype)
+    if config.n_bits_x < 8:
+        x = tf.floor(x / 2 ** (8 - config.n_bits_x))
+    return x / config.n_bins - 0.5 + noise
+
+
+def to_uint8(config: GlowConfig, x: tf.Tensor) -> tf.Tensor:
+    """Continuous images -> uint8: clip(floor((x + 1/2) n_bins) * 256 / n_bins, 0, 255)."""
+    x = tf.floor((x + 0.5) * config.n_bins) * (256.0 / config.n_bins)
+    return tf.cast(tf.clip_by_value(x, 0.0, 255.0), tf.uint8)
+
+
+def quantization_log_prob(config: GlowConfig) -> float:
+    """-D log(n_bins) in nats: what the log-density of the continuous image counts for one of n_bins values."""
+    return -config.dimensions * math.log(config.n_bins)
+
+
+def to_bits_per_dim(config: GlowConfig, log_prob: tf.Tensor) -> tf.Tensor:
+    """Nats per image [N] -> bits per subpixel [N]: -log_prob / (H W C log 2)."""
+    return -log_prob / (config.dimensions * math.log(2.0))
+
+
+def uniform_noise(config: GlowConfig, shape: Any, seed: Any, dtype: Any) -> tf.Tensor:
+    """Dequantisation noise of `shape`, uniform in [0, 1/n_bins), a function of the stateless seed [2]."""
+    return tf.random.stateless_uniform(shape, seed, 0.0, 1.0 / config.n_bins, dtype)
