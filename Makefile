@@ -72,9 +72,9 @@ get_python = install Python 3.10, 3.11 or 3.12 (Debian, Ubuntu: apt-get install 
 # Make's own default for CXX is g++ whether or not there is one; a CXX that the user sets is kept.
 CXX_FOUND = $(if $(filter default undefined,$(origin CXX)),$(firstword $(foreach \
 	c,c++ g++ clang++,$(shell command -v $(c) 2>/dev/null))),$(CXX))
-cxx_works = $(shell echo 'int main() { return 0; }' | $(CXX_FOUND) -include vector -x c++ -fsyntax-only - 2>&1 || \
-	echo failed)
-need_cxx  = $(strip $(if $(filter no,$(HOROVOD)),,$(if $(CXX_FOUND),$(if $(cxx_works),$(error \
+cxx_fails = $(shell echo 'int main() { return 0; }' | \
+	$(CXX_FOUND) -include vector -x c++ -fsyntax-only - >/dev/null 2>&1 || echo yes)
+need_cxx  = $(strip $(if $(filter no,$(HOROVOD)),,$(if $(CXX_FOUND),$(if $(cxx_fails),$(error \
 	$(CXX_FOUND) does not compile C++: $(get_cxx))),$(error no C++ compiler found: $(get_cxx)))))
 get_cxx   = install g++ (Debian, Ubuntu: apt-get install g++), which builds Horovod, or leave Horovod out with HOROVOD=no
 
@@ -122,6 +122,5 @@ endif
 	echo "Building $(HOROVOD_PIN) against TensorFlow: about two minutes on two cores"; \
 	env -u MFLAGS -u MAKELEVEL MAKEFLAGS="-j$$(getconf _NPROCESSORS_ONLN)" CXX="$(CXX_FOUND)" \
 	    PATH="$(CURDIR)/.venv/bin:$$PATH" $(HOROVOD_ENV) \
-	    $(PIP) --no-deps --ignore-installed \
-	    --no-build-isolation --no-cache-dir $(HOROVOD_PIN) && \
-	.venv/bin/python -c 'import horovod.tensorflow' && echo "$(HOROVOD_KEY)" > $@
+	    $(PIP) --no-deps --ignore-installed --no-build-isolation --no-cache-dir $(HOROVOD_PIN) && \
+	TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/python -c 'import horovod.tensorflow' && echo "$(HOROVOD_KEY)" > $@
