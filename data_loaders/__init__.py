@@ -5,7 +5,8 @@
     for x, y in data.train_batches(64, seed=0).take(1000):   # x uint8 [64, 32, 32, 3], y int32 [64]
         ...
 
-Problems at hand: `digits` (ships with this package), `mnist`, `cifar10`, `folder` (any tree of PNG and JPEG images).
+Problems at hand: `digits` (ships with this package), `mnist`, `cifar10`, `folder` (any tree of PNG
+and JPEG images).
 
 How to add a problem
 --------------------
@@ -13,13 +14,16 @@ How to add a problem
 
        def load(request: Request, *, some_option: int = 0) -> DataSet: ...
 
-   `request` (data_loaders.registry.Request) has what every problem is asked for, already checked; keyword-only
-   parameters become the problem's options. Raise DataError, naming the file and what is allowed, before any work.
-2. Give DataSet a train and a test Source (data_loaders.sources): labels, the shape of the stored images, and `fetch`,
-   which turns numbers of images into images. Small data: ArraySource. Shuffling, sharing among ranks, resuming,
-   augmentation and area downsampling then come by themselves.
-3. Add its line to data_loaders/registry.py, or call `data_loaders.register("name", load)` from outside.
-4. Test it as tests/data_loaders/test_contract.py tests the others: add a line to its table.
+   `request` (data_loaders.registry.Request) has what every problem is asked for, already checked;
+   keyword-only parameters become the problem's options. Raise DataError, naming the file and what
+   is allowed, before any work.
+2. Give DataSet a train and a test Source (data_loaders.sources): labels, the shape of the stored
+   images, and `fetch`, which turns numbers of images into images. Small data: ArraySource.
+   Shuffling, sharing among ranks, resuming, augmentation and area downsampling then come by
+   themselves.
+3. Add its line to data_loaders/registry.py, or call `data_loaders.register("name", load)` from
+outside. 4. Test it as tests/data_loaders/test_contract.py tests the others: add a line to its
+table.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
-"""Random affine maps of images with the meaning of Keras' ImageDataGenerator, on whole batches and stateless.
+"""Random affine maps of whole batches, stateless, with the meaning of Keras' ImageDataGenerator.
 
 A point (row, column) of the result, taken from the image's centre, is looked up in the image at
 
     rotation(theta) @ shift(t_row, t_col) @ shear(s) @ zoom(z_row, z_col) @ (row, column)
 
-with bilinear interpolation; outside, the nearest edge pixel counts. A horizontal flip comes last. The parameters are
-uniform: theta in +-rotation, t in +-shift times the side, s in +-shear, z in 1 +- zoom, and the flip is a fair coin.
+with bilinear interpolation; outside, the nearest edge pixel counts. A horizontal flip comes last.
+The parameters are
+uniform: theta in +-rotation, t in +-shift times the side, s in +-shear, z in 1 +- zoom, and the
+flip is a fair coin.
 
 Source: the behaviour of Keras 2.2's ImageDataGenerator, which the original uses.
-Deviation: the centre of rotation, shear and zoom is the image's centre (H - 1) / 2; Keras 2.2 takes (H + 1) / 2, one
-pixel further, which was corrected in later releases. Shifts are the same in both.
+Deviation: the centre of rotation, shear and zoom is the image's centre (H - 1) / 2; Keras 2.2 takes
+(H + 1) / 2, one pixel further, which was corrected in later releases. Shifts are the same in both.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ def augment(images: tf.Tensor, uniforms: tf.Tensor, how: Augmentation) -> tf.Ten
       images: [N, H, W, C], uint8 or float32.
       uniforms: float32 [N, 8] in [0, 1), the random numbers of each image.
       how: the ranges.
+
     Returns:
       [N, H, W, C]: float32 where pixels are interpolated, else of the dtype of `images`.
     """
@@ -75,14 +78,19 @@ def augment(images: tf.Tensor, uniforms: tf.Tensor, how: Augmentation) -> tf.Ten
             fill_mode="NEAREST",
         )
     if how.flip:
-        images = tf.where(uniforms[:, 6, None, None, None] < 0.5, tf.reverse(images, axis=[2]), images)
+        images = tf.where(
+            uniforms[:, 6, None, None, None] < 0.5, tf.reverse(images, axis=[2]), images
+        )
     return images
 
 
 def _output_to_input(uniforms: tf.Tensor, size: tf.Tensor, how: Augmentation) -> tf.Tensor:
-    """The maps as the eight numbers [N, 8] that ImageProjectiveTransform wants: x = column, y = row."""
-    # Per image: angle, shifts of rows and columns, shear, scales of rows and columns, each in [-1, 1).
-    angle, row, column, shear, row_scale, column_scale = tf.unstack(2.0 * uniforms[:, :6] - 1.0, axis=1)
+    """The maps as ImageProjectiveTransform wants them, [N, 8], where x = column and y = row."""
+    # Per image: angle, shifts of rows and columns, shear, scales of rows and columns, each in [-1,
+    # 1).
+    angle, row, column, shear, row_scale, column_scale = tf.unstack(
+        2.0 * uniforms[:, :6] - 1.0, axis=1
+    )
     angle *= math.radians(how.rotation)
     shear *= math.radians(how.shear)
     shift = how.shift * tf.stack([row * size[0], column * size[1]], axis=1)
@@ -94,7 +102,16 @@ def _output_to_input(uniforms: tf.Tensor, size: tf.Tensor, how: Augmentation) ->
     centre = (size - 1.0) / 2.0
     offset = centre + tf.linalg.matvec(rotation, shift) - tf.linalg.matvec(linear, centre)
     return tf.stack(
-        [linear[:, 1, 1], linear[:, 1, 0], offset[:, 1], linear[:, 0, 1], linear[:, 0, 0], offset[:, 0], zero, zero],
+        [
+            linear[:, 1, 1],
+            linear[:, 1, 0],
+            offset[:, 1],
+            linear[:, 0, 1],
+            linear[:, 0, 0],
+            offset[:, 0],
+            zero,
+            zero,
+        ],
         axis=1,
     )
 

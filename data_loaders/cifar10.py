@@ -1,10 +1,11 @@
-"""cifar10: 50000 + 10000 photographs of 32x32x3 in ten classes, in the python layout `cifar-10-batches-py`.
+"""cifar10: 50000 + 10000 photographs, 32x32x3, ten classes; python layout `cifar-10-batches-py`.
 
-From data_dir (that folder, or the one around it), else from Keras' cache, else downloaded into it as Keras does. Batches
-with fewer than 10000 images are fine.
+From data_dir (that folder, or the one around it), else from Keras' cache, else downloaded into it
+as Keras does. Batches with fewer than 10000 images are fine.
 
-dal 0: none. dal 1: shifts of up to a tenth of the size. dal 2: also horizontal flips, rotation by up to 15 degrees, zoom
-of rows and columns by up to 0.1, shear by up to 0.02 degrees; all as the original.
+dal 0: none. dal 1: shifts of up to a tenth of the size. dal 2: also horizontal flips, rotation by
+up to 15 degrees, zoom of rows and columns by up to 0.1, shear by up to 0.02 degrees; all as the
+original.
 """
 
 from __future__ import annotations
@@ -28,7 +29,18 @@ DOWNLOAD = Download(
     sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
     size=170498071,
 )
-CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CLASS_NAMES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 _FOLDER = "cifar-10-batches-py"
 _TRAIN_FILES = tuple(f"data_batch_{i}" for i in range(1, 6))
 _TEST_FILE = "test_batch"
@@ -39,14 +51,21 @@ def load(request: Request) -> DataSet:
     """Loads CIFAR-10."""
     no_category(request)
     folder = _find(request.data_dir)
-    missing = [name for name in (*_TRAIN_FILES, _TEST_FILE) if not os.path.exists(os.path.join(folder, name))]
+    missing = [
+        name
+        for name in (*_TRAIN_FILES, _TEST_FILE)
+        if not os.path.exists(os.path.join(folder, name))
+    ]
     if missing:
         raise DataError(f"{folder} lacks {', '.join(missing)}.")
     batches = [read_batch(os.path.join(folder, name)) for name in _TRAIN_FILES]
     test_images, test_labels = read_batch(os.path.join(folder, _TEST_FILE))
     return DataSet(
         request,
-        ArraySource(np.concatenate([images for images, _ in batches]), np.concatenate([y for _, y in batches])),
+        ArraySource(
+            np.concatenate([images for images, _ in batches]),
+            np.concatenate([y for _, y in batches]),
+        ),
         ArraySource(test_images, test_labels),
         n_y=10,
         augmentation=_AUGMENTATIONS[request.dal],
@@ -62,7 +81,9 @@ def _find(data_dir: str) -> str:
         if found is None and os.path.exists(os.path.join(data_dir, _TRAIN_FILES[0])):
             found = data_dir
         if found is None:
-            raise DataError(f"There is no {_FOLDER} in {data_dir}. Without data_dir it is downloaded.")
+            raise DataError(
+                f"There is no {_FOLDER} in {data_dir}. Without data_dir it is downloaded."
+            )
         return found
     cache = cache_dir()
     keras3 = os.path.join(cache, f"{_FOLDER}-target")

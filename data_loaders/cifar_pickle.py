@@ -1,11 +1,14 @@
 """Reads the pickled batches of CIFAR-10 without unpickling.
 
-A pickle is a program, and the standard unpickler allocates what it is told to before it looks. So this is an
-interpreter of its own for the few operations that such a file needs: dictionaries, lists, tuples, strings, small
-integers, None, booleans, and one kind of object, NumPy's array of bytes. Everything else is refused by name. Memory is
-bounded by the size of the file and a limit on the number of operations.
+A pickle is a program, and the standard unpickler allocates what it is told to before it looks. So
+this is an
+interpreter of its own for the few operations that such a file needs: dictionaries, lists, tuples,
+strings, small integers, None, booleans, and one kind of object, NumPy's array of bytes. Everything
+else is refused by name. Memory is bounded by the size of the file and a limit on the number of
+operations.
 
-Reads what Python 2 wrote (the published files) and what Python 3 and NumPy of any version write with protocol 2 to 5.
+Reads what Python 2 wrote (the published files) and what Python 3 and NumPy of any version write
+with protocol 2 to 5.
 """
 
 from __future__ import annotations
@@ -27,8 +30,8 @@ _PIXELS = 3 * 32 * 32
 _MARK = object()
 
 _VALUES = frozenset(
-    "BININT BININT1 BININT2 LONG1 SHORT_BINSTRING BINSTRING BINUNICODE SHORT_BINUNICODE BINBYTES SHORT_BINBYTES "
-    "BINBYTES8 BYTEARRAY8".split()
+    "BININT BININT1 BININT2 LONG1 SHORT_BINSTRING BINSTRING BINUNICODE SHORT_BINUNICODE BINBYTES "
+    "SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -50,7 +53,8 @@ class _Object:
     """The result of a call that the file asks for; never made."""
 
     def __init__(self, call: str, arguments: tuple[Any, ...]) -> None:
-        self.call, self.arguments, self.state = call, arguments, ()
+        self.call, self.arguments = call, arguments
+        self.state: Any = ()
 
 
 def read_batch(path: str) -> tuple[np.ndarray, np.ndarray]:
@@ -58,6 +62,7 @@ def read_batch(path: str) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       Images uint8 [n, 32, 32, 3] and labels uint8 [n].
+
     Raises:
       DataError: unreadable, no such pickle, or its content does not fit together.
     """
@@ -68,7 +73,9 @@ def read_batch(path: str) -> tuple[np.ndarray, np.ndarray]:
     if labels is None or pixels is None:
         hint = " It looks like CIFAR-100." if "fine_labels" in content else ""
         raise DataError(f"{path} has no entries 'data' and 'labels'.{hint}")
-    if not isinstance(labels, list) or not all(type(label) is int and 0 <= label <= 9 for label in labels):
+    if not isinstance(labels, list) or not all(
+        type(label) is int and 0 <= label <= 9 for label in labels
+    ):
         raise DataError(f"{path}: 'labels' is not a list of classes from 0 to 9.")
     n = len(labels)
     if not 1 <= n <= _MOST_IMAGES:
@@ -82,14 +89,18 @@ def _load(path: str) -> Any:
     try:
         return _run(data)
     except (ValueError, IndexError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path} is not a batch of CIFAR-10 that can be read safely: {error or type(error).__name__}.") from error
+        raise DataError(
+            f"{path} is not a batch of CIFAR-10 that can be read safely: "
+            f"{error or type(error).__name__}."
+        ) from error
 
 
 def _run(data: bytes) -> Any:
     """Interprets a pickle; strings of either Python come out as str."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
-    for count, (opcode, argument, position) in enumerate(pickletools.genops(io.BytesIO(data))):
+    operations: Any = pickletools.genops(io.BytesIO(data))
+    for count, (opcode, argument, position) in enumerate(operations):
         name = opcode.name
         if count > _MOST_OPERATIONS:
             raise ValueError(f"more than {_MOST_OPERATIONS} operations")
@@ -120,8 +131,7 @@ def _operate(name: str, argument: Any, stack: list[Any], position: int) -> None:
         stack.append([])
     elif name in _TUPLES:
         size = _TUPLES[name]
-        items = tuple(stack.pop() for _ in range(size))[::-1]
-        stack.append(items)
+        stack.append(tuple(stack.pop() for _ in range(size))[::-1])
     elif name == "TUPLE":
         stack.append(tuple(_since_mark(stack)))
     elif name == "APPEND":
@@ -142,7 +152,10 @@ def _operate(name: str, argument: Any, stack: list[Any], position: int) -> None:
         else:
             module, _, attribute = argument.partition(" ")
         if (module, attribute) not in _GLOBALS:
-            raise ValueError(f"at byte {position} it asks for {str(module)[:80]}.{str(attribute)[:80]}, which is refused")
+            raise ValueError(
+                f"at byte {position} it asks for {str(module)[:80]}.{str(attribute)[:80]}, "
+                "which is refused"
+            )
         stack.append(_Global(attribute))
     elif name == "REDUCE":
         arguments, function = stack.pop(), stack.pop()
@@ -187,7 +200,9 @@ def _array(path: str, value: Any, shape: tuple[int, int]) -> np.ndarray:
             raise ValueError("it is not of type uint8")
         if found != shape or type(found[0]) is not int or fortran not in (False, 0):
             raise ValueError(f"its shape is not {list(shape)}")
-        if isinstance(raw, _Object) and raw.call == "encode":  # how Python 3 writes bytes with protocol 2
+        if (
+            isinstance(raw, _Object) and raw.call == "encode"
+        ):  # how Python 3 writes bytes with protocol 2
             raw, encoding = raw.arguments
             if encoding != "latin1":
                 raise ValueError("its bytes have an unknown encoding")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,8 +11,8 @@ import tensorflow as tf
 from data_loaders import sampling
 from data_loaders.augment import NO_AUGMENTATION, Augmentation, augment
 from data_loaders.errors import DataError
-from data_loaders.resize import check_downsampling, downsample, to_uint8
 from data_loaders.registry import MAX_SEED, Request
+from data_loaders.resize import check_downsampling, downsample, to_uint8
 from data_loaders.sources import Source
 
 _ENDLESS = np.iinfo(np.int64).max
@@ -20,8 +21,8 @@ _ENDLESS = np.iinfo(np.int64).max
 class DataSet:
     """A training and a test set of images with labels.
 
-    All batches are pairs (x uint8 [N, H, W, C], y int32 [N]). Every method is a pure function of its arguments: asked
-    twice, it gives the same images.
+    All batches are pairs (x uint8 [N, H, W, C], y int32 [N]). Every method is a pure function of
+    its arguments: asked twice, it gives the same images.
 
     Attributes:
       name: the problem.
@@ -42,18 +43,22 @@ class DataSet:
         augmentation: Augmentation = NO_AUGMENTATION,
         class_names: Sequence[str] | None = None,
         attributes: Sequence[str] | None = None,
-        attribute_values: dict[str, np.ndarray] | None = None,
-        file_names: dict[str, Sequence[str]] | None = None,
+        attribute_values: Mapping[str, np.ndarray] | None = None,
+        file_names: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """
+        """Describes the data; nothing is read yet.
+
         Args:
           request: what was asked for; image_size must be a whole fraction of the sources' size.
-          train, test: the images.
+          train: the training images.
+          test: the test images.
           n_y: number of classes.
           augmentation: of the training images.
-          class_names, attributes: see the class.
+          class_names: see the class.
+          attributes: see the class.
           attribute_values: "train" and "test" -> int8 [n, len(attributes)] of -1 and 1.
           file_names: "train" and "test" -> names of the images, where they are files.
+
         Raises:
           DataError: image_size does not fit, or n_test is more than there are.
         """
@@ -61,7 +66,10 @@ class DataSet:
         size = check_downsampling(request.problem, (height, width), request.image_size)
         n_test = len(test.labels)
         if request.n_test is not None and request.n_test > n_test:
-            raise DataError(f"n_test is {request.n_test}, but problem {request.problem!r} has {n_test} test images here.")
+            raise DataError(
+                f"n_test is {request.n_test}, but problem {request.problem!r} has {n_test} test "
+                "images here."
+            )
         self.name = request.problem
         self.image_shape: tuple[int, int, int] = (*size, channels)
         self.n_y = n_y
@@ -82,22 +90,32 @@ class DataSet:
     def describe(self) -> str:
         """One line for people: name, counts, shape, classes, attributes."""
         height, width, channels = self.image_shape
-        text = f"{self.name}: {self.n_train} training and {self.n_test} test images, {height}x{width}x{channels}"
+        text = f"{self.name}: {self.n_train} training and {self.n_test} test images, "
+        text += f"{height}x{width}x{channels}"
         text += f", {self.n_y} classes" if self.n_y > 1 else ", no labels"
         return text + (f", {len(self.attributes)} attributes" if self.attributes else "")
 
     def train_batches(
-        self, batch_size: int, *, rank: int = 0, size: int = 1, start: int = 0, seed: int | None = None
+        self,
+        batch_size: int,
+        *,
+        rank: int = 0,
+        size: int = 1,
+        start: int = 0,
+        seed: int | None = None,
     ) -> tf.data.Dataset:
         """Endless batches of shuffled, augmented training images.
 
-        Epoch after epoch, each in a fresh order; see data_loaders.sampling for how they are shared among ranks. A batch
-        may straddle two epochs, so all have `batch_size` images, whatever the size of the data.
+        Epoch after epoch, each in a fresh order; see data_loaders.sampling for how they are shared
+        among ranks. A batch may straddle two epochs, so all have `batch_size` images, whatever the
+        size of the data.
 
         Args:
           batch_size: images per batch of this rank.
-          rank, size: which of how many processes asks.
-          start: the first batch is what a pipeline from 0 would give after `start` batches. Costs nothing.
+          rank: which process asks.
+          size: of how many.
+          start: the first batch is what a pipeline from 0 would give after `start` batches. Costs
+            nothing.
           seed: of the order and augmentation; None for the one given to `load`.
         """
         _check_share(batch_size, rank, size)
@@ -112,24 +130,31 @@ class DataSet:
         """The test images in a fixed order, not augmented; see batches_in_order."""
         return self.batches_in_order("test", batch_size, rank=rank, size=size)
 
-    def batches_in_order(self, split: str, batch_size: int, *, rank: int = 0, size: int = 1) -> tf.data.Dataset:
+    def batches_in_order(
+        self, split: str, batch_size: int, *, rank: int = 0, size: int = 1
+    ) -> tf.data.Dataset:
         """All images of a split once, not augmented: finite.
 
-        Rank r has the r-th of `size` consecutive parts whose lengths differ by 1 at most. All ranks have the same
-        number of batches. Their last ones may be smaller (average per image, not per batch), and where there are fewer
-        images than batches, empty.
+        Rank r has the r-th of `size` consecutive parts whose lengths differ by 1 at most. All ranks
+        have the same number of batches. Their last ones may be smaller (average per image, not per
+        batch), and where there are fewer images than batches, empty.
 
         Args:
-          split: "train" or "test". The order is that of attribute_values(split) and file_names(split).
+          split: "train" or "test". The order is that of attribute_values(split) and
+            file_names(split).
           batch_size: images per batch.
-          rank, size: which of how many processes asks.
+          rank: which process asks.
+          size: of how many.
         """
         _check_share(batch_size, rank, size)
         count = self._count(split)
         low, high = rank * count // size, (rank + 1) * count // size
-        n_batches = -(-(-(-count // size)) // batch_size)
+        n_batches = math.ceil(math.ceil(count / size) / batch_size)
         # Ends of the batches; as many full ones as leave one image for each that follows.
-        ends = [max(low, min(low + (k + 1) * batch_size, high - (n_batches - 1 - k))) for k in range(n_batches)]
+        ends = [
+            max(low, min(low + (k + 1) * batch_size, high - (n_batches - 1 - k)))
+            for k in range(n_batches)
+        ]
         bounds = np.asarray([low, *ends], np.int64)
         ranges = tf.data.Dataset.from_tensor_slices((bounds[:-1], bounds[1:]))
         indices = ranges.map(tf.range)
@@ -141,18 +166,20 @@ class DataSet:
     def init_batch(
         self, n: int, *, rank: int = 0, size: int = 1, seed: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A batch for the data-dependent initialisation: n shuffled, augmented training images of this rank.
+        """A batch for the data-dependent initialisation: n augmented training images of this rank.
 
-        As in the original these are augmented training images. They are drawn with a seed of their own, so asking for
-        them does not move train_batches; with fewer than n * size training images some come again, in another
-        augmentation.
+        As in the original these are augmented training images. They are drawn with a seed of their
+        own, so asking for them does not move train_batches; with fewer than n * size training
+        images some come again, in another augmentation.
 
         Returns:
           x uint8 [n, H, W, C] and y int32 [n] as NumPy arrays.
         """
         _check_share(n, rank, size)
         firsts = tf.data.Dataset.from_tensors(tf.constant(rank * n, tf.int64))
-        images = self._training_images(firsts, n, self._check_seed(seed) ^ sampling.INIT_SEED_OFFSET)
+        images = self._training_images(
+            firsts, n, self._check_seed(seed) ^ sampling.INIT_SEED_OFFSET
+        )
         return next(images.as_numpy_iterator())
 
     def labels(self, split: str) -> np.ndarray:
@@ -160,26 +187,34 @@ class DataSet:
         return self._sources[split].labels[: self._count(split)].copy()
 
     def attribute_values(self, split: str) -> np.ndarray | None:
-        """int8 [n, len(attributes)] of -1 and 1, in the order of batches_in_order; None without attributes."""
+        """int8 [n, len(attributes)] of -1 and 1, in the order of batches_in_order, or None."""
         count = self._count(split)
-        return None if self._attribute_values is None else self._attribute_values[split][:count].copy()
+        return (
+            None if self._attribute_values is None else self._attribute_values[split][:count].copy()
+        )
 
     def file_names(self, split: str) -> tuple[str, ...] | None:
         """Names of the images in the order of batches_in_order; None where they are no files."""
         count = self._count(split)
         return None if self._file_names is None else tuple(self._file_names[split][:count])
 
-    def _training_images(self, firsts: tf.data.Dataset, batch_size: int, seed: int) -> tf.data.Dataset:
+    def _training_images(
+        self, firsts: tf.data.Dataset, batch_size: int, seed: int
+    ) -> tf.data.Dataset:
         """Batches of training images from the first position of each."""
         source = self._sources["train"]
 
         def indices_from(first: tf.Tensor) -> tf.Tensor:
             positions = first + tf.range(batch_size, dtype=tf.int64)
-            return tf.ensure_shape(sampling.image_indices(positions, self.n_train, seed), [batch_size])
+            return tf.ensure_shape(
+                sampling.image_indices(positions, self.n_train, seed), [batch_size]
+            )
 
         def finish(images: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
             if self.augmentation:
-                images = augment(images, sampling.uniforms(first, batch_size, seed), self.augmentation)
+                images = augment(
+                    images, sampling.uniforms(first, batch_size, seed), self.augmentation
+                )
             return tf.ensure_shape(self._finish(images), [batch_size, *self.image_shape])
 
         indices = firsts.map(indices_from)
@@ -207,7 +242,7 @@ class DataSet:
         return seed
 
 
-def _gather_from(labels: np.ndarray):
+def _gather_from(labels: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
     with tf.device("CPU:0"):
         table = tf.constant(labels, tf.int32)
     return lambda indices: tf.gather(table, indices)

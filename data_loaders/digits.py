@@ -1,13 +1,13 @@
-"""digits: 1797 handwritten digits of 8x8 pixels that ship with this package; see digits.txt for their origin.
+"""digits: 1797 handwritten digits of 8x8 pixels that ship with this package (see digits.txt).
 
-The grey levels 0..16 become min(16 * level, 255), so that they are 17 distinct values with 8 bits and, but for the two
-brightest ones that fall together, 16 with n_bits_x 4.
+The grey levels 0..16 become min(16 * level, 255), so that they are 17 distinct values with 8 bits
+and, but for the two brightest ones that fall together, 16 with n_bits_x 4.
 
-The first 1500 images are for training and the last 297 for testing, in UCI's order and so by other hands: the data set
-lists its writers one after the other. Classes are balanced in both.
+The first 1500 images are for training and the last 297 for testing, in UCI's order and so by other
+hands: the data set lists its writers one after the other. Classes are balanced in both.
 
-Never augmented, whatever dal: at 8x8 a shift by a fraction of a pixel would blur a digit away from its 17 levels, and
-one by a whole pixel would cut it off.
+Never augmented, whatever dal: at 8x8 a shift by a fraction of a pixel would blur a digit away from
+its 17 levels, and one by a whole pixel would cut it off.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ _FORMAT = {"images": Array((8, 8), ("uint8",), 1797), "labels": Array((), ("uint
 def load(request: Request) -> DataSet:
     """Loads the digits."""
     if request.data_dir:
-        raise DataError(f"Problem 'digits' ships with the package and takes no data_dir; got {request.data_dir!r}.")
+        raise DataError(
+            f"Problem 'digits' ships with the package and takes no data_dir; "
+            f"got {request.data_dir!r}."
+        )
     arrays = read_npz(_FILE, _FORMAT)
     images = np.minimum(arrays["images"].astype(np.int32) * 16, 255).astype(np.uint8)[..., None]
     labels = arrays["labels"]

@@ -32,7 +32,9 @@ def no_category(request: Request) -> None:
       DataError: one was asked for.
     """
     if request.category:
-        raise DataError(f"Problem {request.problem!r} has no categories; got category {request.category!r}.")
+        raise DataError(
+            f"Problem {request.problem!r} has no categories; got category {request.category!r}."
+        )
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Download:
 
         Returns:
           path.
+
         Raises:
           DataError: offline, the server's error, or another content than expected.
         """
@@ -74,9 +77,14 @@ class Download:
 
     def _download(self, path: str) -> None:
         digest, size = hashlib.sha256(), 0
-        handle, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".part", dir=os.path.dirname(path))
+        handle, temporary = tempfile.mkstemp(
+            prefix=os.path.basename(path) + ".", suffix=".part", dir=os.path.dirname(path)
+        )
         try:
-            with os.fdopen(handle, "wb") as file, urllib.request.urlopen(self.url, timeout=_TIMEOUT_S) as response:
+            with (
+                os.fdopen(handle, "wb") as file,
+                urllib.request.urlopen(self.url, timeout=_TIMEOUT_S) as response,
+            ):
                 while chunk := response.read(min(_CHUNK, self.size + 1 - size)):
                     file.write(chunk)
                     digest.update(chunk)
@@ -85,8 +93,9 @@ class Download:
                         break
             if size != self.size or digest.hexdigest() != self.sha256:
                 raise DataError(
-                    f"{self.url} is not the expected file: got {size} bytes with SHA-256 {digest.hexdigest()}, "
-                    f"expected {self.size} bytes with {self.sha256}. Try again later, or use data_dir."
+                    f"{self.url} is not the expected file: got {size} bytes with SHA-256 "
+                    f"{digest.hexdigest()}, expected {self.size} bytes with {self.sha256}. "
+                    "Try again later, or use data_dir."
                 )
             os.replace(temporary, path)
         except HTTPException as error:
@@ -98,7 +107,7 @@ class Download:
 
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Holds a lock file: one process at a time, released however the process ends. No-op where there are no such locks."""
+    """Holds a lock file: one process at a time, released however the process ends."""
     try:
         import fcntl
     except ImportError:  # Windows: two processes may both download, and the last os.replace wins

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class DataError(ValueError):
-    """Data that cannot be used as asked: the message says what, where, and what would be allowed."""
+    """Data that cannot be used as asked: the message says what, where, and what is allowed."""

@@ -13,15 +13,17 @@ from data_loaders.errors import DataError
 
 
 def extract_files(archive: str, names: Iterable[str], folder: str, *, limit: int) -> None:
-    """Extracts regular files, without their folders, into a new `folder` that appears whole or not at all.
+    """Extracts files, without their folders, into a new `folder` that appears whole or not at all.
 
-    Nothing but the named members is written, under their own last names, so no member can leave `folder`.
+    Nothing but the named members is written, under their own last names, so no member can leave
+    `folder`.
 
     Args:
       archive: path of a .tar.gz.
       names: the members.
       folder: must not exist.
       limit: the most bytes of one member.
+
     Raises:
       DataError: no archive, or a member is missing, no regular file, too large or truncated.
     """
@@ -31,7 +33,9 @@ def extract_files(archive: str, names: Iterable[str], folder: str, *, limit: int
             for name in names:
                 member = tar.getmember(name)
                 if not member.isreg() or member.size > limit:
-                    raise DataError(f"{archive}: {name} is not a regular file of at most {limit} bytes.")
+                    raise DataError(
+                        f"{archive}: {name} is not a regular file of at most {limit} bytes."
+                    )
                 source = tar.extractfile(member)
                 assert source is not None  # it is a regular file
                 with source, open(os.path.join(temporary, os.path.basename(name)), "wb") as target:
@@ -39,6 +43,8 @@ def extract_files(archive: str, names: Iterable[str], folder: str, *, limit: int
         os.chmod(temporary, 0o755)
         os.replace(temporary, folder)
     except (tarfile.TarError, KeyError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"Cannot unpack {archive}: {error}. Delete it to have it downloaded again.") from error
+        raise DataError(
+            f"Cannot unpack {archive}: {error}. Delete it to have it downloaded again."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,10 +1,12 @@
 """mnist: 60000 + 10000 handwritten digits, 28x28 padded to 32x32, in Keras' file mnist.npz.
 
-From data_dir (the folder of mnist.npz, or the file), else from Keras' cache, else downloaded into it as Keras does.
+From data_dir (the folder of mnist.npz, or the file), else from Keras' cache, else downloaded into
+it as Keras does.
 
-Padding as the original: 2 pixels on each side with the minimum of the line. Deviation from the original, which tiles
-the one channel to three equal ones: the images stay [32, 32, 1]. (A density over three copies spends its capacity on
-their equality, and its bits/dim count each pixel three times.)
+Padding as the original: 2 pixels on each side with the minimum of the line. Deviation from the
+original, which tiles
+the one channel to three equal ones: the images stay [32, 32, 1]. (A density over three copies
+spends its capacity on their equality, and its bits/dim count each pixel three times.)
 
 dal 0: none. dal 1 and 2: shifts of up to a tenth of the size, as the original.
 """
@@ -49,7 +51,10 @@ def load(request: Request) -> DataSet:
         if len(images) != len(labels):
             raise DataError(f"{path}: {len(images)} {split} images but {len(labels)} labels.")
         if labels.min() < 0 or labels.max() > 9:
-            raise DataError(f"{path}: y_{split} has labels from {labels.min()} to {labels.max()}; expected 0 to 9.")
+            raise DataError(
+                f"{path}: y_{split} has labels from {labels.min()} to {labels.max()}; "
+                "expected 0 to 9."
+            )
         padded = np.pad(images, ((0, 0), (2, 2), (2, 2)), "minimum")[..., None]
         sources[split] = ArraySource(padded, labels)
     return DataSet(

@@ -1,4 +1,4 @@
-"""Reading .npz archives from unknown hands: no pickles, and nothing larger than announced and allowed."""
+"""Reading .npz archives from unknown hands: no pickles, and nothing larger than is allowed."""
 
 from __future__ import annotations
 
@@ -34,16 +34,25 @@ class Array:
 def read_npz(path: str, expected: dict[str, Array]) -> dict[str, np.ndarray]:
     """Reads the named arrays; others in the archive are left alone.
 
-    numpy.load would allocate whatever a header claims, so headers are checked first and reads are bounded.
+    numpy.load would allocate whatever a header claims, so headers are checked first and reads are
+    bounded.
 
     Raises:
-      DataError: no archive, an array missing, of another type or shape, too long, truncated or damaged.
+      DataError: no archive, an array missing, of another type or shape, too long, truncated or
+        damaged.
     """
     data = read_bounded(path, _FILE_LIMIT)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return {name: _read(archive, path, name, array) for name, array in expected.items()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+    ) as error:
         raise DataError(f"{path} is not a readable .npz archive: {error}.") from error
 
 
@@ -64,12 +73,19 @@ def _read(archive: zipfile.ZipFile, path: str, name: str, expected: Array) -> np
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
             raise DataError(f"{path}: array {name!r} has no valid header: {error}.") from error
         if dtype.name not in expected.dtypes:
-            raise DataError(f"{path}: array {name!r} is {dtype.name}; expected {' or '.join(expected.dtypes)}.")
+            raise DataError(
+                f"{path}: array {name!r} is {dtype.name}; expected {' or '.join(expected.dtypes)}."
+            )
         item = list(expected.item)
-        if len(shape) != 1 + len(item) or list(shape[1:]) != item or not 1 <= shape[0] <= expected.most:
+        if (
+            len(shape) != 1 + len(item)
+            or list(shape[1:]) != item
+            or not 1 <= shape[0] <= expected.most
+        ):
             wanted = f"[n, {', '.join(map(str, item))}]" if item else "[n]"
             raise DataError(
-                f"{path}: array {name!r} has shape {list(shape)}; expected {wanted} with 1 <= n <= {expected.most}."
+                f"{path}: array {name!r} has shape {list(shape)}; expected {wanted} "
+                f"with 1 <= n <= {expected.most}."
             )
         n_bytes = math.prod(shape) * dtype.itemsize
         content = stream.read(n_bytes)

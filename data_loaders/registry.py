@@ -1,7 +1,7 @@
 """The registry of problems: a name -> the function that loads it.
 
-Loaders are named by "module:function" and imported when they are asked for, so that listing the problems (for a
-command line's help, say) imports neither TensorFlow nor Pillow.
+Loaders are named by "module:function" and imported when they are asked for, so that listing the
+problems (for a command line's help, say) imports neither TensorFlow nor Pillow.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def register(name: str, loader: str | Loader) -> None:
     Args:
       name: what users give as `problem`.
       loader: a function (Request, **options) -> DataSet, or its place as "module:function".
+
     Raises:
       DataError: the name is taken.
     """
@@ -94,9 +95,13 @@ def _image_size(value: Any) -> tuple[int, int] | None:
             return None
         value = (value, value)
     sides = tuple(value) if isinstance(value, (tuple, list)) else ()
-    if len(sides) == 2 and all(isinstance(s, int) and not isinstance(s, bool) and s > 0 for s in sides):
+    if len(sides) == 2 and all(
+        isinstance(s, int) and not isinstance(s, bool) and s > 0 for s in sides
+    ):
         return (sides[0], sides[1])
-    raise DataError(f"image_size must be a positive integer, a pair (H, W) of them, or -1; got {value!r}.")
+    raise DataError(
+        f"image_size must be a positive integer, a pair (H, W) of them, or -1; got {value!r}."
+    )
 
 
 def _check_int(name: str, value: Any, allowed: str, low: int, high: int) -> int:
@@ -126,11 +131,14 @@ def load(
       dal: data augmentation level: 0 none, 1 standard, 2 extra. What it does is up to the problem.
       category: a sub-set of the data, for the problems that have any.
       n_test: use only the first `n_test` test images; -1 for all.
-      seed: default seed of the order and augmentation of the training images. Does not touch the train/test split.
+      seed: default seed of the order and augmentation of the training images. Does not touch the
+        train/test split.
       workers: how many images or batches are prepared at once; None lets tf.data decide.
       **options: the problem's own (see its module); unknown ones are an error.
+
     Returns:
       The DataSet.
+
     Raises:
       DataError: unknown problem or option, data missing, unreadable or not of the expected form.
     """
@@ -141,9 +149,13 @@ def load(
         image_size=None if image_size is None else _image_size(image_size),
         dal=_check_int("dal", dal, "0 (none), 1 (standard) or 2 (extra)", 0, 2),
         category=str(category or ""),
-        n_test=None if n_test == -1 else _check_int("n_test", n_test, "a positive integer, or -1 for all", 1, MAX_SEED),
+        n_test=None
+        if n_test == -1
+        else _check_int("n_test", n_test, "a positive integer, or -1 for all", 1, MAX_SEED),
         seed=_check_int("seed", seed, "an integer from 0 to 2**63 - 1", 0, MAX_SEED),
-        workers=None if workers is None else _check_int("workers", workers, "a positive integer or None", 1, 4096),
+        workers=None
+        if workers is None
+        else _check_int("workers", workers, "a positive integer or None", 1, 4096),
     )
     if isinstance(loader, str):
         module, _, function = loader.partition(":")

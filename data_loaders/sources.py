@@ -20,7 +20,7 @@ class Source(Protocol):
     image_shape: tuple[int, int, int]
 
     def fetch(self, indices: tf.data.Dataset, batch_size: int, workers: int) -> tf.data.Dataset:
-        """Turns a dataset of int64 [b] vectors of image numbers, b <= batch_size, into one of uint8 [b, H, W, C]."""
+        """Turns int64 [b] vectors of image numbers, b <= batch_size, into uint8 [b, H, W, C]."""
         ...
 
 
@@ -29,11 +29,14 @@ class ArraySource:
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         if images.dtype != np.uint8 or images.ndim != 4:
-            raise ValueError(f"images must be uint8 [N, H, W, C], got {images.dtype} {list(images.shape)}")
+            raise ValueError(
+                f"images must be uint8 [N, H, W, C], got {images.dtype} {list(images.shape)}"
+            )
         if labels.shape != images.shape[:1]:
             raise ValueError(f"{images.shape[0]} images but labels of shape {list(labels.shape)}")
         self.labels = labels.astype(np.int32)
-        self.image_shape = tuple(images.shape[1:])
+        height, width, channels = images.shape[1:]
+        self.image_shape = (height, width, channels)
         with tf.device("CPU:0"):  # the input pipeline runs there
             self._images = tf.constant(images)
 

@@ -1,0 +1,149 @@
+"""One image file -> pixels: orientation, palettes, transparency, 16 bits, crop, area resize."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_loaders.errors import DataError
+
+try:
+    from PIL import Image
+except ImportError as error:
+    raise DataError("Problem 'folder' reads images with Pillow: pip install pillow.") from error
+
+EXTENSIONS = (".png", ".jpg", ".jpeg")
+MAX_PIXELS = 2**26  # 8192 x 8192; a small file can claim far more than memory holds
+
+_FORMATS = ("PNG", "JPEG")
+_GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
+_ORIENTATION_TAG = 0x0112
+_ORIENTATIONS = {  # EXIF's value -> what turns the stored image upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BACKGROUND = 255  # what shows through transparent pixels: white, as on a page
+
+
+class BadImageError(DataError):
+    """An image that cannot be used; the message is the reason, without the file's name."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file's header says: its size when it is upright, and whether it is grayscale."""
+
+    height: int
+    width: int
+    gray: bool
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Reads the header only.
+
+    Raises:
+      BadImageError: missing, no PNG or JPEG, damaged, or too large.
+    """
+    try:
+        with _open(path) as image:
+            width, height = image.size
+            if image.getexif().get(_ORIENTATION_TAG) in (5, 6, 7, 8):
+                width, height = height, width
+            return Header(height, width, _is_gray(image))
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise _bad(error) from error
+
+
+def read_image(path: str | os.PathLike[str], size: tuple[int, int], channels: int) -> np.ndarray:
+    """Decodes a file, crops its centre to the aspect of `size` and averages it down to `size`.
+
+    Args:
+      path: a PNG or JPEG file.
+      size: (H, W).
+      channels: 1 (luma) or 3 (RGB). Transparency shows white; 16 bits keep their upper 8.
+
+    Returns:
+      uint8 [H, W, channels].
+
+    Raises:
+      BadImageError: missing, damaged, truncated, too large or smaller than `size`.
+    """
+    try:
+        with _open(path) as image:
+            orientation = image.getexif().get(_ORIENTATION_TAG)
+            pixels = _flatten(image, "L" if channels == 1 else "RGB")
+        if orientation in _ORIENTATIONS:
+            pixels = pixels.transpose(_ORIENTATIONS[orientation])
+        box = centre_box((pixels.height, pixels.width), size)
+        if pixels.size != (size[1], size[0]):
+            pixels = pixels.resize((size[1], size[0]), Image.Resampling.BOX, box=box)
+        return np.asarray(pixels, np.uint8).reshape(*size, channels)
+    except Exception as error:  # as above
+        raise _bad(error) from error
+
+
+def centre_box(have: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The largest centred box with the aspect of `size`: (left, top, right, bottom) in pixels.
+
+    Args:
+      have: (H, W) of the image.
+      size: (H, W) of what it becomes.
+
+    Raises:
+      BadImageError: the image is smaller than `size`.
+    """
+    height, width = have
+    if height < size[0] or width < size[1]:
+        raise BadImageError(f"is {height}x{width}, smaller than {size[0]}x{size[1]}")
+    scale = min(height / size[0], width / size[1])
+    box_height = min(height, round(size[0] * scale))
+    box_width = min(width, round(size[1] * scale))
+    top, left = (height - box_height) // 2, (width - box_width) // 2
+    return left, top, left + box_width, top + box_height
+
+
+def _open(path: str | os.PathLike[str]) -> Image.Image:
+    image = Image.open(path, formats=_FORMATS)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        image.close()
+        raise BadImageError(f"claims {height}x{width} pixels; at most {MAX_PIXELS} are allowed")
+    return image
+
+
+def _is_gray(image: Image.Image) -> bool:
+    if image.mode == "P":
+        palette = np.asarray(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+        return bool(np.all(palette == palette[:, :1]))
+    return image.mode in _GRAY_MODES
+
+
+def _flatten(image: Image.Image, mode: str) -> Image.Image:
+    """Decodes into 8 bits without transparency."""
+    if image.mode.startswith("I"):  # 16-bit grayscale
+        return Image.fromarray(
+            (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        ).convert(mode)
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        shown = Image.new("RGBA", image.size, (_BACKGROUND,) * 3 + (255,))
+        shown.alpha_composite(image.convert("RGBA"))
+        return shown.convert(mode)
+    return image.convert(mode)
+
+
+def _bad(error: Exception) -> BadImageError:
+    if isinstance(error, BadImageError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return BadImageError("is no longer there")
+    if isinstance(error, Image.UnidentifiedImageError):
+        return BadImageError("is no PNG or JPEG image")
+    reason = str(error).strip() or type(error).__name__
+    return BadImageError(f"cannot be decoded ({reason[:200]})")

@@ -1,0 +1,146 @@
+"""Which image files there are, which split each belongs to, and what its sub-folder says."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
+
+from data_loaders.errors import DataError
+from data_loaders.folder.images import EXTENSIONS
+
+TEST_FOLDERS = ("test", "validation", "valid", "val")
+_OTHER_IMAGES = (".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".jp2", ".ppm", ".pgm")
+
+
+def find_images(root: str) -> list[str]:
+    """The PNG and JPEG files under a folder, as sorted relative paths with "/" between the parts.
+
+    Names that begin with "." are left out (what file managers leave behind), links to folders are
+    followed once.
+
+    Raises:
+      DataError: no such folder, or no images in it.
+    """
+    if not os.path.isdir(root):
+        raise DataError(f"There is no folder {printable(root)}.")
+    found: list[str] = []
+    others: collections.Counter[str] = collections.Counter()
+    seen: set[tuple[int, int]] = set()
+    pending = [""]
+    while pending:
+        relative = pending.pop()
+        try:
+            info = os.stat(os.path.join(root, relative))
+            if (info.st_dev, info.st_ino) in seen:
+                continue
+            seen.add((info.st_dev, info.st_ino))
+            with os.scandir(os.path.join(root, relative)) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
+                    name = f"{relative}/{entry.name}" if relative else entry.name
+                    extension = os.path.splitext(entry.name)[1].lower()
+                    if entry.name.startswith(".") or entry.name == "__MACOSX":
+                        continue
+                    if entry.is_dir():
+                        pending.append(name)
+                    elif extension in EXTENSIONS and (entry.is_file() or entry.is_symlink()):
+                        found.append(name)  # a dangling link too: it is then reported by name
+                    elif extension in _OTHER_IMAGES:
+                        others[extension] += 1
+        except OSError as error:
+            raise DataError(
+                f"Cannot list {printable(os.path.join(root, relative))}: {error.strerror}."
+            ) from error
+    there = ", ".join(f"{count} {extension}" for extension, count in sorted(others.items()))
+    if not found:
+        raise DataError(
+            f"There are no images ({', '.join(EXTENSIONS)}) in {printable(root)}"
+            + (f"; but {there}, which are not read. Convert them to PNG." if there else ".")
+        )
+    if there:
+        warnings.warn(f"{printable(root)} also has {there}, which are not read.", stacklevel=2)
+    return sorted(found)
+
+
+def split_files(names: Sequence[str], test_fraction: float) -> tuple[list[str], list[str], str]:
+    """Divides files into training and test ones, the same way for ever.
+
+    By the folders train/ and test/ (or validation/, valid/, val/) where there are both. Otherwise
+    by a hash of each relative name, so that adding or removing files moves no other; if that leaves
+    a part empty, the file with the nearest hash goes there. A single file is in both.
+
+    Args:
+      names: relative names.
+      test_fraction: the share of test files, about.
+
+    Returns:
+      Training names, test names, and how they were told apart ("folders" or "hash").
+    """
+    top = {name.split("/", 1)[0] for name in names if "/" in name}
+    test_folder = next((folder for folder in TEST_FOLDERS if folder in top), None)
+    if "train" in top and test_folder is not None:
+        train = [name for name in names if name.startswith("train/")]
+        test = [name for name in names if name.startswith(f"{test_folder}/")]
+        left_out = len(names) - len(train) - len(test)
+        if left_out:
+            warnings.warn(
+                f"There are folders train/ and {test_folder}/, so {left_out} images outside them "
+                "are left out.",
+                stacklevel=2,
+            )
+        return train, test, "folders"
+    if len(names) == 1:
+        warnings.warn(
+            "There is one image only; it is used for training and for testing.", stacklevel=2
+        )
+        return list(names), list(names), "hash"
+    places = {name: _place(name) for name in names}
+    limit = test_fraction
+    if min(places.values()) >= limit:
+        limit = sorted(places.values())[1]
+    elif max(places.values()) < limit:
+        limit = max(places.values())
+    train = [name for name in names if places[name] >= limit]
+    test = [name for name in names if places[name] < limit]
+    return train, test, "hash"
+
+
+def _place(name: str) -> float:
+    """A number in [0, 1) that belongs to a name."""
+    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big") / 2**64
+
+
+def folder_classes(names: Sequence[str]) -> list[str] | None:
+    """The class of every file: its first folder below those that all files share.
+
+    Returns:
+      A folder name for each file; None if there are fewer than two of them, or a file lies beside
+      them.
+    """
+    parts = [name.split("/") for name in names]
+    depth = 0
+    while all(len(p) > depth + 1 for p in parts) and len({p[depth] for p in parts}) == 1:
+        depth += 1
+    if any(len(p) <= depth + 1 for p in parts):
+        return None
+    return [p[depth] for p in parts]
+
+
+def printable(name: str) -> str:
+    """A file name that can be shown, whatever bytes it has."""
+    return (
+        name.encode("utf-8", "backslashreplace")
+        .decode("utf-8")
+        .replace("\n", "\\n")
+        .replace("\x1b", "\\x1b")
+    )
+
+
+def listing(items: Sequence[str], most: int = 20) -> str:
+    """The first of many lines, and how many more there are."""
+    lines = [f"  {item}" for item in items[:most]]
+    if len(items) > most:
+        lines.append(f"  ... and {len(items) - most} more")
+    return "\n".join(lines)
