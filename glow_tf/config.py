@@ -122,9 +122,7 @@ class GlowConfig:
         if self.weight_y > 0 and not self.ycond:
             raise ConfigError(f"weight_y={self.weight_y} needs ycond: without it there is no classifier")
         if self.lu_decomposed and self.flow_permutation != "invconv":
-            raise ConfigError(
-                f"lu_decomposed needs flow_permutation 'invconv', not {self.flow_permutation!r}"
-            )
+            raise ConfigError(f"lu_decomposed needs flow_permutation 'invconv', not {self.flow_permutation!r}")
 
     @property
     def height(self) -> int:

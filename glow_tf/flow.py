@@ -13,7 +13,11 @@ from glow_tf.layers.invertible_conv import InvertibleConv1x1, InvertibleConv1x1L
 from glow_tf.layers.permutation import ReversePermutation, ShufflePermutation
 from glow_tf.memory import FoldedStep, level_forward, level_inverse
 
-_PERMUTATIONS = {"reverse": ReversePermutation, "shuffle": ShufflePermutation, "invconv": InvertibleConv1x1}
+_PERMUTATIONS = {
+    "reverse": ReversePermutation,
+    "shuffle": ShufflePermutation,
+    "invconv": InvertibleConv1x1,
+}
 _COUPLINGS: dict[str, type[Coupling]] = {"additive": AdditiveCoupling, "affine": AffineCoupling}
 
 
@@ -134,7 +138,11 @@ class FlowLevel(Part):
             return k + 1, x, written
 
         _, x, arrays = tf.while_loop(
-            lambda k, *_: k < self.depth, body, (0, x, arrays), parallel_iterations=1, maximum_iterations=self.depth
+            lambda k, *_: k < self.depth,
+            body,
+            (0, x, arrays),
+            parallel_iterations=1,
+            maximum_iterations=self.depth,
         )
         self.step.assign_weights(tf.nest.pack_sequence_as(first, [array.stack() for array in arrays]))
         return x

@@ -12,7 +12,10 @@ from glow_tf.config import GlowConfig
 
 def flatten_latents(eps: Sequence[tf.Tensor]) -> tf.Tensor:
     """L latents [N, H_i, W_i, C_i] -> [N, H*W*C], fine to coarse, as the original's `get_eps` of the demo."""
-    return tf.concat([tf.reshape(latent, [tf.shape(latent)[0], math.prod(latent.shape[1:])]) for latent in eps], 1)
+    return tf.concat(
+        [tf.reshape(latent, [tf.shape(latent)[0], math.prod(latent.shape[1:])]) for latent in eps],
+        1,
+    )
 
 
 def unflatten_latents(config: GlowConfig, flat: tf.Tensor) -> list[tf.Tensor]:

@@ -37,9 +37,7 @@ class FoldedStep(NamedTuple):
     net: Weights
 
 
-def level_forward(
-    coupling: Coupling, steps: FoldedStep, x: tf.Tensor, memory: str
-) -> tuple[tf.Tensor, tf.Tensor]:
+def level_forward(coupling: Coupling, steps: FoldedStep, x: tf.Tensor, memory: str) -> tuple[tf.Tensor, tf.Tensor]:
     """Applies the K stacked `steps` to x [N, H, W, C]; (y, the couplings' log_det [N])."""
     flat = tf.nest.flatten(steps)
 
@@ -121,7 +119,12 @@ class _Loop:
         return y, log_det, kept
 
     def forward_gradient(
-        self, y: tf.Tensor, kept: list[tf.TensorArray], d_y: tf.Tensor, d_log_det: tf.Tensor, memory: str
+        self,
+        y: tf.Tensor,
+        kept: list[tf.TensorArray],
+        d_y: tf.Tensor,
+        d_log_det: tf.Tensor,
+        memory: str,
     ) -> tuple[tf.Tensor, ...]:
         def body(k: tf.Tensor, y: tf.Tensor, d_y: tf.Tensor, gradients: list[tf.TensorArray]) -> tuple[Any, ...]:
             k -= 1
@@ -135,7 +138,10 @@ class _Loop:
                 x = kept[0].read(k)
                 unchanged, before = tf.split(per_pixel(x, step.matrix) + step.offset, 2, -1)
                 if memory == "store":
-                    h, activations = kept[1].read(k), Activations(*(array.read(k) for array in kept[2:]))
+                    h, activations = (
+                        kept[1].read(k),
+                        Activations(*(array.read(k) for array in kept[2:])),
+                    )
                 else:
                     h, activations = self._net(self._fold(step.net), unchanged)
             d_unchanged, d_changed = tf.split(d_y, 2, -1)
@@ -151,7 +157,10 @@ class _Loop:
         _, _, d_x, gradients = self._run_back(body, y, d_y, used)
         d_matrix, d_offset, d_net = gradients
         zero_inverse, zero_bias = tf.zeros_like(self.steps.inverse), tf.zeros_like(self.steps.bias)
-        return (d_x, *tf.nest.flatten(FoldedStep(d_matrix, d_offset, zero_inverse, zero_bias, d_net)))
+        return (
+            d_x,
+            *tf.nest.flatten(FoldedStep(d_matrix, d_offset, zero_inverse, zero_bias, d_net)),
+        )
 
     # Inverse: y -> x
 
@@ -187,8 +196,14 @@ class _Loop:
         used = [self.steps.inverse, self.steps.bias, self.steps.net]
         _, _, d_y, gradients = self._run_back(body, x, d_x, used, back=False)
         d_inverse, d_bias, d_net = gradients
-        zero_matrix, zero_offset = tf.zeros_like(self.steps.matrix), tf.zeros_like(self.steps.offset)
-        return (d_y, *tf.nest.flatten(FoldedStep(zero_matrix, zero_offset, d_inverse, d_bias, d_net)))
+        zero_matrix, zero_offset = (
+            tf.zeros_like(self.steps.matrix),
+            tf.zeros_like(self.steps.offset),
+        )
+        return (
+            d_y,
+            *tf.nest.flatten(FoldedStep(zero_matrix, zero_offset, d_inverse, d_bias, d_net)),
+        )
 
     # The loops themselves
 
@@ -197,16 +212,31 @@ class _Loop:
         return tf.while_loop(more, body, state, parallel_iterations=1, maximum_iterations=self.depth)
 
     def _run_back(
-        self, body: Callable[..., Any], value: tf.Tensor, d_value: tf.Tensor, used: list[Any], *, back: bool = True
+        self,
+        body: Callable[..., Any],
+        value: tf.Tensor,
+        d_value: tf.Tensor,
+        used: list[Any],
+        *,
+        back: bool = True,
     ) -> tuple[Any, ...]:
         arrays = [tf.TensorArray(w.dtype, self.depth, element_shape=w.shape[1:]) for w in tf.nest.flatten(used)]
         start = self.depth if back else 0
         k, value, d_value, arrays = self._run(body, (start, value, d_value, arrays), back=back)
-        return k, value, d_value, tf.nest.pack_sequence_as(used, [array.stack() for array in arrays])
+        return (
+            k,
+            value,
+            d_value,
+            tf.nest.pack_sequence_as(used, [array.stack() for array in arrays]),
+        )
 
 
 def _elementwise_gradient(
-    function: Callable[..., Any], h: tf.Tensor, z: tf.Tensor, d_result: tf.Tensor, d_log_det: tf.Tensor
+    function: Callable[..., Any],
+    h: tf.Tensor,
+    z: tf.Tensor,
+    d_result: tf.Tensor,
+    d_log_det: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """(d_z, d_h) of a coupling's elementwise function."""
     with tf.GradientTape() as tape:

@@ -1,4 +1,4 @@
-"""The Glow model: a bijection between images and standard-normal latents, and the likelihood it gives (paper, section 3)."""
+"""The Glow model: a bijection between images and standard-normal latents, and its likelihood (paper, section 3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from glow_tf.layers.squeeze import squeeze2x2, unsqueeze2x2
 from glow_tf.memory import MEMORY
 from glow_tf.prior import TopPrior
 
-_PRECISIONS = {"float32": (tf.float32, tf.float32), "bfloat16": (tf.float32, tf.bfloat16), "float64": (tf.float64, tf.float64)}
+_PRECISIONS = {
+    "float32": (tf.float32, tf.float32),
+    "bfloat16": (tf.float32, tf.bfloat16),
+    "float64": (tf.float64, tf.float64),
+}
 
 
 class Glow(tf.Module):
@@ -70,8 +74,10 @@ class Glow(tf.Module):
         self.splits = [Split(c, name=f"split_{i}", **part) for i, c in enumerate(channels[:-1])]
         n_y = config.n_y if config.ycond else None
         self.prior = TopPrior(channels[-1], learntop=config.learntop, n_y=n_y, name="prior", **part)
-        self.classifier = ZeroLinear(channels[-1], config.n_y, name="classifier", **part) if config.has_classifier else None
-        self.initialized = tf.Variable(False, trainable=False, name="initialized")
+        self.classifier = (
+            ZeroLinear(channels[-1], config.n_y, name="classifier", **part) if config.has_classifier else None
+        )
+        self.initialized = tf.Variable(initial_value=False, trainable=False, name="initialized")
         self._compile()
 
     # The bijection, on continuous images
@@ -107,7 +113,11 @@ class Glow(tf.Module):
     # Likelihood
 
     def losses(
-        self, x: tf.Tensor, y: tf.Tensor | None = None, noise: tf.Tensor | None = None, memory: str | None = None
+        self,
+        x: tf.Tensor,
+        y: tf.Tensor | None = None,
+        noise: tf.Tensor | None = None,
+        memory: str | None = None,
     ) -> dict[str, tf.Tensor]:
         """What training minimises, per image.
 
@@ -256,10 +266,16 @@ class Glow(tf.Module):
             return tf.function(function, input_signature=signature, autograph=False)
 
         self._compiled_log_prob = compiled(
-            lambda x, y, noise: self._log_prob_and_top(x, y, noise, self.memory)[0], images, labels, noise
+            lambda x, y, noise: self._log_prob_and_top(x, y, noise, self.memory)[0],
+            images,
+            labels,
+            noise,
         )
         self._compiled_encode = compiled(
-            lambda x, y, noise: self.to_latents(self._continuous(x, noise), y)[0], images, labels, noise
+            lambda x, y, noise: self.to_latents(self._continuous(x, noise), y)[0],
+            images,
+            labels,
+            noise,
         )
         self._compiled_classify = compiled(lambda x, noise: self._logits(self._top(x, noise)), images, noise)
         self._compiled_decode = compiled(lambda eps, y: self.from_latents(eps, y)[0], latents, labels)
@@ -290,7 +306,7 @@ class Glow(tf.Module):
             z = level.initialize(z)
             if i < len(self.splits):
                 z = squeeze2x2(tf.split(z, 2, -1)[0])
-        self.initialized.assign(True)
+        self.initialized.assign(value=True)
 
     def _fresh_noise(self, x: tf.Tensor) -> tf.Tensor:
         return tf.random.uniform(tf.shape(x), 0.0, 1.0 / self.config.n_bins, self.dtype)

@@ -46,7 +46,14 @@ class Part(tf.Module):
       name: a Python identifier; variables are named by the names of the parts around them.
     """
 
-    def __init__(self, *, stack: int | None = None, dtype: Any = tf.float32, seed: int = 0, name: str | None = None):
+    def __init__(
+        self,
+        *,
+        stack: int | None = None,
+        dtype: Any = tf.float32,
+        seed: int = 0,
+        name: str | None = None,
+    ):
         super().__init__(name=name)
         self.dtype = tf.as_dtype(dtype)
         if self.dtype not in (tf.float32, tf.float64):

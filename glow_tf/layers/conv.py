@@ -41,7 +41,10 @@ def _gather_patches(x: tf.Tensor) -> tf.Tensor:
 
 def _add_overlaps(taps: tf.Tensor) -> tf.Tensor:
     batch, height, width, channels = _shape(taps)
-    padded = tf.pad(tf.reshape(taps, [batch, height, width, TAPS, channels // TAPS]), [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0]])
+    padded = tf.pad(
+        tf.reshape(taps, [batch, height, width, TAPS, channels // TAPS]),
+        [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0]],
+    )
     shifted = [
         padded[:, 2 - dy : 2 - dy + height, 2 - dx : 2 - dx + width, 3 * dy + dx] for dy in range(3) for dx in range(3)
     ]

@@ -25,7 +25,8 @@ class Folded(NamedTuple):
     """The network's weights as its three matrix products use them, actnorm scales multiplied in.
 
     first: [9 C + 10, width]: rows for the 9 C window values, for the edge indicator's 9, and for the bias.
-    second, second_bias: [width, width], [width]. last: [width, 9 C']. last_bias: [1, H, W, C'], edge indicator included.
+    second, second_bias: [width, width], [width]. last: [width, 9 C'].
+    last_bias: [1, H, W, C'], edge indicator included.
     """
 
     first: tf.Tensor
@@ -46,8 +47,8 @@ class Activations(NamedTuple):
 class CouplingNet(Part):
     """f of the couplings: conv 3x3, actnorm, relu, conv 1x1, actnorm, relu, zero-initialised conv 3x3.
 
-    x: [N, H, W, C] -> h: [N, H, W, C'], with `width` hidden channels. Because the last convolution starts at zero, every
-    coupling starts as the identity (additive) or a constant scale (affine).
+    x: [N, H, W, C] -> h: [N, H, W, C'], with `width` hidden channels. Because the last convolution starts at zero,
+    every coupling starts as the identity (additive) or a constant scale (affine).
 
     `apply` is the network; `vjp` is its gradient from the activations that `apply` returned, written out so that a
     level's backward pass can have it without evaluating the network twice.
@@ -79,13 +80,14 @@ class CouplingNet(Part):
             second=l_2["W"] * scale_of(l_2["logs"]),
             second_bias=l_2["b"] * scale_of(l_2["logs"]),
             last=overlap_matrix(last[:, :, :hidden]),
-            last_bias=edge_bias(last, height, width) + tf.reshape(l_last["b"] * scale_of(l_last["logs"]), [1, 1, 1, out]),
+            last_bias=edge_bias(last, height, width)
+            + tf.reshape(l_last["b"] * scale_of(l_last["logs"]), [1, 1, 1, out]),
         )
 
     @staticmethod
     def apply(folded: Folded, x: tf.Tensor, compute_dtype: tf.DType) -> tuple[tf.Tensor, Activations]:
         """(h, what `vjp` needs); the matrix products run in compute_dtype, x and h stay in x's dtype."""
-        first, second, bias, last, last_bias = (tf.cast(matrix, compute_dtype) for matrix in folded)
+        first, second, bias, last = (tf.cast(matrix, compute_dtype) for matrix in folded[:4])
         windows = _windows_and_ones(tf.cast(x, compute_dtype))
         hidden_1 = tf.nn.relu(tf.matmul(windows, first))
         hidden_2 = tf.nn.relu(tf.nn.bias_add(tf.matmul(hidden_1, second), bias))

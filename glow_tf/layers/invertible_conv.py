@@ -94,7 +94,7 @@ def _decomposed(matrix: tf.Tensor) -> dict[str, tf.Tensor]:
     diagonal = tf.linalg.diag_part(packed)
     return {
         # row i of L U is row order[i] of the matrix, so P has a one at [order[i], i]
-        "P": tf.one_hot(order, matrix.shape[-1], axis=-2, dtype=matrix.dtype),
+        "P": tf.linalg.matrix_transpose(tf.one_hot(order, matrix.shape[-1], dtype=matrix.dtype)),
         "L": tf.linalg.band_part(packed, -1, 0) - tf.linalg.diag(diagonal),
         "U": tf.linalg.band_part(packed, 0, -1) - tf.linalg.diag(diagonal),
         "sign_S": tf.sign(diagonal),

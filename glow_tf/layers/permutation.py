@@ -1,4 +1,4 @@
-"""Fixed permutations of the channels: what RealNVP and NICE use in place of the 1x1 convolution (paper, section 3.2)."""
+"""Fixed permutations of the channels, what RealNVP and NICE have in place of the 1x1 convolution (section 3.2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Mixing(Layer):
     """
 
     def matrices(self, weights: Weights) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """(W [..., C, C] with y = x W per pixel, its inverse, log|det W| [...]); stacked weights give stacked results."""
+        """(W [..., C, C] with y = x W per pixel, its inverse, log|det W| [...]); stacked weights, stacked results."""
         raise NotImplementedError
 
 
@@ -65,7 +65,11 @@ class ShufflePermutation(Mixing):
 
     def matrices(self, weights: Weights) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         inverse = tf.one_hot(weights["indices"], self.channels, dtype=self.dtype)
-        return tf.linalg.matrix_transpose(inverse), inverse, tf.zeros(tf.shape(inverse)[:-2], self.dtype)
+        return (
+            tf.linalg.matrix_transpose(inverse),
+            inverse,
+            tf.zeros(tf.shape(inverse)[:-2], self.dtype),
+        )
 
 
 def _random_permutation(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:

@@ -1,0 +1,105 @@
+"""A model on disk: config.json and weights.npz in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.config import GlowConfig
+from glow_tf.model import Glow
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "weights.npz"
+
+
+class SavedModelError(ValueError):
+    """A folder that holds no model, or a damaged one; the message names the file and what is wrong."""
+
+
+def save(glow: Glow, folder: str | Path, values: dict[str, Any] | None = None) -> None:
+    """Writes the model to `folder`: config.json, and every variable by name in weights.npz.
+
+    Args:
+      glow: the model.
+      folder: made if it is not there; files of an earlier save are replaced, each in one step.
+      values: by variable name, what to write in place of some variables' values (a Polyak average, say).
+
+    Raises:
+      OSError: the folder cannot be written to.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {name: np.asarray(variable) for name, variable in glow.named_variables().items()}
+    arrays.update({name: np.asarray(value) for name, value in (values or {}).items()})
+    _replace(folder / WEIGHTS_FILE, lambda file: np.savez(file, **arrays))
+    text = json.dumps(glow.config.to_dict(), indent=2) + "\n"
+    _replace(folder / CONFIG_FILE, lambda file: file.write(text.encode()))
+
+
+def load(folder: str | Path, **options: Any) -> Glow:
+    """The model that `save` wrote to `folder`.
+
+    Args:
+      folder: as given to `save`.
+      **options: memory, precision and seed of Glow.
+
+    Raises:
+      SavedModelError: there is no model in the folder, its files are damaged, or they do not fit each other.
+      ConfigError: config.json is not a configuration.
+    """
+    folder = Path(folder)
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise SavedModelError(f"{folder} holds no saved model: there is no {name}")
+    glow = Glow(GlowConfig.from_json(folder / CONFIG_FILE), **options)
+    path = folder / WEIGHTS_FILE
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            _assign(path, glow, stored)
+    except SavedModelError:
+        raise
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise SavedModelError(f"{path}: damaged ({error})") from None
+    return glow
+
+
+def _assign(path: Path, glow: Glow, stored: Any) -> None:
+    variables = glow.named_variables()
+    missing, surplus = (
+        sorted(set(variables) - set(stored.files)),
+        sorted(set(stored.files) - set(variables)),
+    )
+    if missing or surplus:
+        raise SavedModelError(
+            f"{path} does not fit its config.json: it lacks {missing[:8] or 'nothing'} "
+            f"and has besides {surplus[:8] or 'nothing'}"
+        )
+    for name, variable in variables.items():
+        value = stored[name]
+        if value.shape != tuple(variable.shape) or value.dtype.kind not in "fib":
+            raise SavedModelError(
+                f"{path}: {name} is {value.dtype} {value.shape}, not {variable.dtype.name} {variable.shape}"
+            )
+        variable.assign(tf.cast(value, variable.dtype))
+
+
+def _replace(path: Path, write: Any) -> None:
+    """Writes a file beside `path` and renames it into place: a reader sees the old file or the whole new one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,48 @@
+"""The golden cases as objects: configuration, arrays, and the model with the original's weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import glow_tf
+
+ROOT = Path(__file__).parent / "golden"
+
+
+class Case:
+    """One folder of tests/golden."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.folder = ROOT / name
+        self.settings: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
+        known = {field.name for field in dataclasses.fields(glow_tf.GlowConfig)}
+        self.config = glow_tf.GlowConfig(**{key: self.settings[key] for key in known & set(self.settings)})
+        with np.load(self.folder / "arrays.npz") as arrays:
+            self.arrays = {key: arrays[key] for key in arrays.files}
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self.arrays[key]
+
+    def load(self, checkpoint: str = "model", **options: Any) -> glow_tf.Glow:
+        """The model with the weights that the original's checkpoint holds."""
+        return glow_tf.load_openai_checkpoint(self.folder / f"{checkpoint}.ckpt", self.config, **options)
+
+
+def names(kind: str) -> list[str]:
+    """The cases of a kind."""
+    folders = sorted(ROOT.glob("*/config.json"))
+    return [path.parent.name for path in folders if json.loads(path.read_text())["kind"] == kind]
+
+
+def relative_difference(ours: Any, golden: Any) -> float:
+    """Largest absolute difference, relative to the largest magnitude of the golden array."""
+    ours, golden = np.asarray(ours, np.float64), np.asarray(golden, np.float64)
+    assert ours.size == golden.size, (ours.shape, golden.shape)
+    scale = np.abs(golden).max() if golden.size else 0.0
+    return float(np.abs(ours.reshape(golden.shape) - golden).max(initial=0.0) / (scale or 1.0))

@@ -1,0 +1,141 @@
+"""Every number that the original computed comes out of ours."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import glow_tf
+from glow_tf.openai import from_openai, to_openai
+from tests.golden_cases import Case, names, relative_difference
+from tests.tolerances import BIN_EDGE, GOLDEN
+
+worst: dict[str, float] = defaultdict(float)
+
+
+def assert_golden(kind: str, ours, golden, what: str) -> None:
+    difference = relative_difference(ours, golden)
+    worst[kind] = max(worst[kind], difference)
+    assert difference <= GOLDEN[kind][0], f"{what}: relative difference {difference:.1e}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def report_worst(record_testsuite_property):
+    yield
+    for kind, difference in worst.items():
+        record_testsuite_property(f"worst relative difference of {kind}", f"{difference:.1e}")
+        print(
+            f"\nworst relative difference of {kind}: {difference:.1e} (allowed {GOLDEN[kind][0]:.0e})",
+            end="",
+        )
+
+
+@pytest.fixture(scope="module", params=names("parity"))
+def parity(request):
+    case = Case(request.param)
+    return case, case.load()
+
+
+def test_likelihood(parity):
+    case, glow = parity
+    losses = glow.losses(case["x"], case["y"], case["noise"])
+    assert_golden("bits", losses["bits_x"], case["bits_x"], "bits_x")
+    assert_golden("bits", losses["bits_y"], case["bits_y"], "bits_y")
+    assert_golden("bits", np.mean(losses["loss"]), case["loss"], "loss")
+    np.testing.assert_array_equal(losses["pred_error"], case["classification_error"])
+    assert_golden("bits", glow.log_prob(case["x"], case["y"], case["noise"]), case["objective"], "log_prob")
+
+
+def test_latents(parity):
+    case, glow = parity
+    eps = glow.encode(case["x"], case["y"], case["noise"])
+    for i, latent in enumerate(eps):
+        assert_golden("latents", latent, case[f"eps_{i}"], f"eps_{i}")
+    _, _, top = glow.to_latents(
+        tf.constant(np.asarray(glow.decode_continuous(eps, case["y"]))),
+        tf.constant(case["y"], tf.int32),
+    )
+    assert_golden("latents", top, case["z_top"], "z_top")
+
+
+def test_decoded_images(parity):
+    case, glow = parity
+    eps = [case[f"dec_eps_{i}"] for i in range(case.config.n_levels)]
+    continuous = glow.decode_continuous(eps, case["y"])
+    assert_golden("decoded", continuous, case["dec_float"], "decode_continuous")
+    bins = (case["dec_float"] + 0.5) * case.config.n_bins
+    clear = np.abs(bins - np.round(bins)) > BIN_EDGE * case.config.n_bins
+    np.testing.assert_array_equal(np.asarray(glow.decode(eps, case["y"]))[clear], case["dec_x"][clear])
+
+
+def test_roundtrip(parity):
+    case, glow = parity
+    image = glow.decode(glow.encode(case["x"], case["y"], case["noise"]), case["y"])
+    np.testing.assert_array_equal(image, case["roundtrip_x"])
+
+
+@pytest.mark.parametrize("memory", ["store", "checkpoint", "reversible"])
+def test_gradients(parity, memory):
+    case, glow = parity
+    x, y, noise = (tf.constant(case[key]) for key in ("x", "y", "noise"))
+
+    @tf.function
+    def gradients():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(glow.losses(x, y, noise, memory=memory)["loss"])
+        return tape.gradient(loss, glow.trainable_variables)
+
+    ours = to_openai(
+        glow,
+        {v.name.removesuffix(":0"): g for v, g in zip(glow.trainable_variables, gradients(), strict=True)},
+    )
+    golden = {key.removeprefix("grad/"): value for key, value in case.arrays.items() if key.startswith("grad/")}
+    assert set(ours) == set(golden)
+    for name, value in golden.items():
+        assert_golden("gradients", ours[name], value, name)
+
+
+@pytest.mark.parametrize("name", names("ddi"))
+def test_data_dependent_initialisation(name):
+    case = Case(name)
+    glow, after = case.load("pre"), case.load("post")
+    before = glow.bits_per_dim(case["x"], case["y"], case["noise"])
+    assert_golden("bits", before, case["pre_bits_x"], "bits_x before")
+    glow.initialize(case["x"], case["y"], case["noise"])
+    ours, golden = glow.named_variables(), after.named_variables()
+    for key in golden:
+        assert_golden("initialisation", ours[key], golden[key], key)
+    bits = glow.bits_per_dim(case["x"], case["y"], case["noise"])
+    assert_golden("bits", bits, case["post_bits_x"], "bits_x after")
+    assert_golden("bits", bits, case["init_bits_x"], "bits_x of the initialising pass")
+
+
+@pytest.mark.parametrize("name", names("train"))
+def test_training(name):
+    case = Case(name)
+    glow, end = case.load("start"), case.load("end")
+    settings = {key: case.settings[key] for key in ("optimizer", "beta1", "weight_decay", "polyak_epochs")}
+    trainer = glow_tf.Trainer(glow, {**settings, "train_its": case.settings["train_its"]})
+    shadows = case.load("start", average=True).named_variables()
+    for key, average in trainer.average.items():
+        average.assign(shadows[key])
+    for step in range(case.settings["steps"]):
+        x, y, noise = (case[key][step] for key in ("x", "y", "noise"))
+        stats = trainer.step(x, y, lr=case["lr"][step], noise=noise)
+        golden = dict(zip(("loss", "bits_x", "bits_y", "pred_error"), case["stats"][step], strict=True))
+        for key, value in golden.items():
+            assert_golden("training loss", stats[key], value, f"{key} at step {step}")
+        assert_golden(
+            "gradients",
+            trainer.gradient_norm,
+            case["grad_norm"][step],
+            f"gradient norm at step {step}",
+        )
+    for key, variable in end.named_variables().items():
+        assert_golden("training weights", glow.named_variables()[key], variable, key)
+    ema = {key.removeprefix("ema/"): value for key, value in case.arrays.items() if key.startswith("ema/")}
+    for key, value in from_openai(glow, ema).items():
+        assert_golden("training weights", trainer.average[key], value, f"average of {key}")
