@@ -1,10 +1,33 @@
-"""Glow (Kingma & Dhariwal, 2018) in TensorFlow 2, number by number the original's."""
+"""Glow (Kingma & Dhariwal, 2018) in TensorFlow 2, number by number the original's.
 
-from glow_tf.config import ConfigError, GlowConfig
-from glow_tf.latent import flatten_latents, unflatten_latents
-from glow_tf.model import Glow
-from glow_tf.openai import CheckpointError, load_openai_checkpoint
-from glow_tf.saving import SavedModelError, load, save
+Names and modules are imported on first use, so that a command line can check its arguments before TensorFlow loads.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glow_tf.config import ConfigError, GlowConfig
+    from glow_tf.latent import flatten_latents, unflatten_latents
+    from glow_tf.model import Glow
+    from glow_tf.openai import CheckpointError, load_openai_checkpoint
+    from glow_tf.saving import SavedModelError, load, save
+
+_HOMES = {
+    "CheckpointError": "openai",
+    "ConfigError": "config",
+    "Glow": "model",
+    "GlowConfig": "config",
+    "SavedModelError": "saving",
+    "flatten_latents": "latent",
+    "load": "saving",
+    "load_openai_checkpoint": "openai",
+    "save": "saving",
+    "unflatten_latents": "latent",
+}
+_MODULES = ("config", "images", "latent", "layers", "model", "openai", "optimizers", "polyak", "saving", "training")
 
 __all__ = [
     "CheckpointError",
@@ -18,3 +41,17 @@ __all__ = [
     "save",
     "unflatten_latents",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"glow_tf.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f"glow_tf.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES, *_MODULES])
