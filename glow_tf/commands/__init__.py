@@ -1,0 +1,114 @@
+"""The commands of `python -m glow_tf`, one module each.
+
+A command's module has
+
+    HELP                            one line for the list of commands
+    add_arguments(parser)           its arguments
+    check(args)                     raises CommandError for what cannot work; may settle values in args
+    run(args) -> None               does it, and prints what came of it
+
+and imports nothing at its top that imports TensorFlow, so that wrong arguments are answered at once. A new command is
+one more line in COMMANDS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import warnings
+from types import ModuleType
+from typing import Any
+
+from glow_tf.commands.arguments import PROGRAM, Parser
+from glow_tf.commands.quiet import import_tensorflow
+
+COMMANDS = {
+    "sample": "sample",
+    "evaluate": "evaluate",
+    "reconstruct": "reconstruct",
+    "encode": "encode",
+    "decode": "decode",
+    "interpolate": "interpolate",
+    "attributes": "attributes",
+    "manipulate": "manipulate",
+    "import-openai": "import_openai",
+}
+_INTERRUPTED = 130  # what shells expect after SIGINT
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; the chosen one's module is `args.module`."""
+    parser = Parser(prog=PROGRAM, description="What to do with a trained model.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, place in COMMANDS.items():
+        module = importlib.import_module(f"{__name__}.{place}")
+        description = (module.__doc__ or "").partition("\n\n")[2] or module.HELP
+        command = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+        command.set_defaults(module=module)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+      0; 2 after an error, which is one line on stderr; 130 after Ctrl-C. Wrong arguments exit with 2.
+    """
+    args = make_parser().parse_args(argv)
+    module: ModuleType = args.module
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            module.check(args)
+            import_tensorflow()
+            module.run(args)
+        except KeyboardInterrupt:
+            print(f"{PROGRAM}: stopped", file=sys.stderr)
+            return _INTERRUPTED
+        except BrokenPipeError:  # whoever read our output has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except ImportError as error:
+            return _fail(f"{error}; it comes with: pip install 'glow_tf[train]'")
+        except MemoryError:
+            return _fail("not enough memory; ask for less at a time (--batch, --n)")
+        except (ValueError, OSError) as error:
+            return _fail(_one_line(error))
+        except Exception as error:
+            if _is_exhausted(error):
+                return _fail("the device has not enough memory; ask for less at a time (--batch, --n)")
+            raise
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
+    return 2
+
+
+def _is_exhausted(error: Exception) -> bool:
+    tf = sys.modules.get("tensorflow")
+    return tf is not None and isinstance(error, tf.errors.ResourceExhaustedError)
+
+
+def _one_line(error: Exception) -> str:
+    """The message, its lines joined into one."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    for line in lines[1:]:
+        text += f" {line}" if text.endswith((":", ".")) else f"; {line}"
+    return text
+
+
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    print(f"{PROGRAM}: warning: {_one_line(message)}", file=sys.stderr)

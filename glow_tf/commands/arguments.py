@@ -1,0 +1,125 @@
+"""Arguments that several commands share: their types and their checks. No TensorFlow here."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+PROGRAM = "python -m glow_tf"
+MAX_SEED = 2**31 - 1
+
+
+class CommandError(ValueError):
+    """Arguments that a command cannot work with; the message says which, and what is allowed."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors in one line, and no abbreviated flags: a later one must not change what a script means."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with 2."""
+        self.exit(2, f"{PROGRAM}: error: {' '.join(message.split())}\n")
+
+
+def whole_number(at_least: int, at_most: int | None = None) -> Callable[[str], int]:
+    """An argparse type."""
+    allowed = f"of at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = at_least - 1
+        if value < at_least or (at_most is not None and value > at_most):
+            raise argparse.ArgumentTypeError(f"{text!r}: a whole number {allowed} is needed")
+        return value
+
+    return parse
+
+
+def number(at_least: float = -math.inf) -> Callable[[str], float]:
+    """An argparse type: a finite number."""
+    allowed = "a number" if at_least == -math.inf else f"a number of at least {at_least:g}"
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value >= at_least):
+            raise argparse.ArgumentTypeError(f"{text!r}: {allowed} is needed")
+        return value
+
+    return parse
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """MODEL, --polyak and --raw."""
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="a run's folder, one of its checkpoints, or a saved model"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--polyak", dest="weights", action="store_const", const="polyak", help="a run's averaged weights"
+    )
+    which.add_argument(
+        "--raw", dest="weights", action="store_const", const="raw", help="a run's weights as the last step left them"
+    )
+
+
+def add_batch(parser: argparse.ArgumentParser, default: int = 16) -> None:
+    """--batch."""
+    parser.add_argument(
+        "--batch", type=whole_number(1, 4096), default=default, help=f"images at a time (default {default})"
+    )
+
+
+def add_scale(parser: argparse.ArgumentParser) -> None:
+    """--scale."""
+    parser.add_argument(
+        "--scale",
+        type=whole_number(1, 64),
+        help="enlarge every pixel so many times (default: what brings tiny images to 32 pixels)",
+    )
+
+
+def add_label(parser: argparse.ArgumentParser) -> None:
+    """--label, one for all images, for what encodes."""
+    parser.add_argument(
+        "--label",
+        type=whole_number(0),
+        help="for a class-conditional model, the class whose prior the latents refer to (default 0)",
+    )
+
+
+def check_out(path: Path, endings: Sequence[str]) -> None:
+    """Raises CommandError unless a file can be written at `path`, which must have one of these endings."""
+    if path.suffix.lower() not in endings:
+        raise CommandError(f"--out {path}: the name must end in {' or '.join(endings)}")
+    if path.is_dir():
+        raise CommandError(f"--out {path}: this is a folder; a file name is needed")
+    _check_writable(path.parent, path)
+
+
+def check_out_folder(path: Path) -> None:
+    """Raises CommandError unless files can be written into the folder `path`, or it can be made."""
+    if path.exists() and not path.is_dir():
+        raise CommandError(f"--out {path}: this is a file; a folder is needed")
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    _check_writable(there, path)
+
+
+def _check_writable(folder: Path, path: Path) -> None:
+    if not folder.is_dir():
+        raise CommandError(f"--out {path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CommandError(f"--out {path}: the folder {folder} cannot be written to")

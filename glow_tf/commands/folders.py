@@ -1,0 +1,62 @@
+"""Where a model is: a run's folder, one of its checkpoints, or a saved model. No TensorFlow here."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from glow_tf.commands.arguments import CommandError
+from glow_tf.config import GlowConfig
+from glow_tf.training.config import TrainConfig
+from glow_tf.training.run_folder import read_config
+
+_WEIGHTS = "weights.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A folder with a model in it.
+
+    Attributes:
+      path: as the user named it.
+      config: of the model.
+      train: the run's settings; None for a saved model that belongs to no run.
+      checkpoint: the only checkpoint to take; None for a run's newest, or a saved model.
+    """
+
+    path: Path
+    config: GlowConfig
+    train: TrainConfig | None = None
+    checkpoint: Path | None = None
+
+
+def find_model(path: Path) -> Found:
+    """Recognises what `path` holds, reading nothing but its configuration.
+
+    Raises:
+      CommandError: there is no model.
+      ConfigError: its config.json is wrong.
+    """
+    if not path.is_dir():
+        raise CommandError(f"{path}: there is no such folder")
+    if (path / "manifest.json").is_file():
+        run = path.resolve().parent.parent
+        config = read_config(run)
+        if config is None:
+            raise CommandError(f"{path}: a checkpoint, but {run} has no config.json that says of what model")
+        return _of_run(path, config, path)
+    if (path / _WEIGHTS).is_file():
+        if not (path / "config.json").is_file():
+            raise CommandError(f"{path}: there are weights, but no config.json that says of what model")
+        return Found(path, GlowConfig.from_json(path / "config.json"))
+    if list(path.glob("**/saved_model.pb")):
+        raise CommandError(f"{path}: an exported SavedModel; give the run or the model that it was made of")
+    config = read_config(path)
+    if config is None:
+        raise CommandError(f"{path}: no run (config.json) and no saved model ({_WEIGHTS}) in this folder")
+    return _of_run(path, config, None)
+
+
+def _of_run(path: Path, config: dict, checkpoint: Path | None) -> Found:
+    model, train = GlowConfig.from_dict(config["model"]), TrainConfig.from_dict(config["train"])
+    return Found(path, model, train, checkpoint)

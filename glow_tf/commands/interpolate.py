@@ -1,0 +1,88 @@
+"""interpolate: a path from one image to the next, through the latents.
+
+With more than two images it goes from each to the next. A .png shows it as a strip, a row for every pair; a .gif shows
+it as an animation. The path is straight, as in the original's demo; --spherical keeps the latents at a typical length.
+
+    python -m glow_tf interpolate runs/digits test:0 test:1 --out interpolation.png interpolation.gif
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from glow_tf.commands import outputs
+from glow_tf.commands.arguments import (
+    CommandError,
+    add_batch,
+    add_label,
+    add_model,
+    add_scale,
+    check_out,
+    number,
+    whole_number,
+)
+from glow_tf.commands.folders import find_model
+from glow_tf.commands.image_arguments import add_images, check_images, expand, label_of, read_all
+
+HELP = "a strip or GIF from one image to another"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See the module."""
+    add_model(parser)
+    add_images(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        nargs="+",
+        default=[Path("interpolation.png")],
+        help=".png, .gif or both (default interpolation.png)",
+    )
+    parser.add_argument(
+        "--frames", type=whole_number(2, 1000), default=9, help="images from one to the next, both counted (default 9)"
+    )
+    parser.add_argument("--spherical", action="store_true", help="go along the great circle")
+    parser.add_argument("--seconds", type=number(0.02), default=0.1, help="a GIF's time for an image (default 0.1)")
+    add_label(parser)
+    add_scale(parser)
+    add_batch(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Settles places, label and scale."""
+    args.found = find_model(args.model)
+    check_images(args, args.found)
+    args.label = label_of(args)
+    args.scale = outputs.scale_for(args.scale, args.found.config.height, args.found.config.breadth)
+    for path in args.out:
+        check_out(path, [".png", ".gif"])
+
+
+def run(args: argparse.Namespace) -> None:
+    """Encodes the images, decodes the path, and writes it."""
+    import numpy as np
+
+    from glow_tf.commands.batches import decode, encode
+    from glow_tf.commands.models import open_model
+    from glow_tf.latent import path_through, unflatten_latents
+
+    config = args.found.config
+    places = expand(args)
+    if len(places) < 2:
+        raise CommandError("interpolate: at least 2 images are needed")
+    outputs.check_pixels((len(places) - 1) * args.frames, config.height, config.breadth, args.scale)
+    images = read_all(args, places)
+    opened = open_model(args.found, args.weights)
+    stations = encode(opened.glow, images, args.label, args.batch)
+    path = path_through(stations, args.frames, spherical=args.spherical)
+    pictures = decode(opened.glow, unflatten_latents(config, path), args.label, args.batch)
+    step = args.frames - 1
+    rows = np.stack([pictures[i : i + args.frames] for i in range(0, len(pictures) - 1, step)])
+    for out in args.out:
+        if out.suffix.lower() == ".gif":
+            outputs.write_animation(out, pictures, args.scale, args.seconds)
+        else:
+            outputs.write_raster(out, rows.reshape(-1, *config.image_shape), args.frames, args.scale)
+    way = "spherical" if args.spherical else "linear"
+    print(f"{', '.join(map(str, args.out))}: {len(path)} images, {way}; {opened.weights}")
