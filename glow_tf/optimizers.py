@@ -125,9 +125,7 @@ class Optimizer(tf.Module):
                 if self.weight_decay != 1:
                     variable.assign(self.weight_decay * variable)
                 square = None if mean_squares is None else mean_squares[i]
-                op = self._update(
-                    variable, self._m1[name], self._m2[name], gradients[i], square, alpha
-                )
+                op = self._update(variable, self._m1[name], self._m2[name], gradients[i], square, alpha)
                 done = [] if op is None else [op]
 
     def _alpha(self, lr: tf.Tensor | float) -> tf.Tensor:
@@ -162,7 +160,15 @@ class Optimizer(tf.Module):
 class Adamax(Optimizer):
     """m2 = max(beta2 * m2, |g|); the original's default."""
 
-    def _update(self, variable, m1, m2, gradient, square, alpha):
+    def _update(
+        self,
+        variable: tf.Variable,
+        m1: tf.Variable,
+        m2: tf.Variable,
+        gradient: tf.Tensor,
+        square: tf.Tensor | None,
+        alpha: tf.Tensor,
+    ) -> tf.Operation | None:
         return tf.raw_ops.ResourceApplyAdaMax(
             var=variable.handle,
             m=m1.handle,
@@ -175,7 +181,15 @@ class Adamax(Optimizer):
 class Adam(Optimizer):
     """m2 = beta2 * m2 + (1 - beta2) * g^2."""
 
-    def _update(self, variable, m1, m2, gradient, square, alpha):
+    def _update(
+        self,
+        variable: tf.Variable,
+        m1: tf.Variable,
+        m2: tf.Variable,
+        gradient: tf.Tensor,
+        square: tf.Tensor | None,
+        alpha: tf.Tensor,
+    ) -> tf.Operation | None:
         return tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=m1.handle,
@@ -191,7 +205,15 @@ class Adam2(Adam):
 
     averages_squares = True
 
-    def _update(self, variable, m1, m2, gradient, square, alpha):
+    def _update(
+        self,
+        variable: tf.Variable,
+        m1: tf.Variable,
+        m2: tf.Variable,
+        gradient: tf.Tensor,
+        square: tf.Tensor | None,
+        alpha: tf.Tensor,
+    ) -> tf.Operation | None:
         if square is None:
             return super()._update(variable, m1, m2, gradient, None, alpha)
         first = m1.assign_add((gradient - m1) * (1 - self.beta1))

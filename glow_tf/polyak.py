@@ -27,13 +27,12 @@ class PolyakAverage(tf.Module):
             raise ValueError(f"polyak: decay is {decay}; it must be in [0, 1)")
         self.decay = float(decay)
         self.values = {
-            name: tf.Variable(v.read_value(), trainable=False, name=f"{name}/average")
-            for name, v in variables.items()
+            name: tf.Variable(v.read_value(), trainable=False, name=f"{name}/average") for name, v in variables.items()
         }
         # XLA fuses the update into one pass over memory (a sixth of the time on CPU); GPUs have no
         # such page faults to save, and XLA there wants a CUDA toolkit.
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        self._update = tf.function(self._update_all, jit_compile=not on_gpu)
+        self._update = tf.function(self._update_all, jit_compile=not on_gpu, autograph=False)
 
     def reset(self, variables: Mapping[str, tf.Variable]) -> None:
         """Starts anew from the weights as they are."""

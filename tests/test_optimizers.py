@@ -91,9 +91,7 @@ def test_adam2_with_several_workers_averages_squares():
     variable = tf.Variable(start)
     optimizer = Adam2(BETA1, BETA2)
     for pair in pairs:
-        optimizer.apply(
-            [tf.constant(pair.mean(0))], [variable], 0.01, [tf.constant((pair**2).mean(0))]
-        )
+        optimizer.apply([tf.constant(pair.mean(0))], [variable], 0.01, [tf.constant((pair**2).mean(0))])
     gradients, squares = [p.mean(0) for p in pairs], [(p**2).mean(0) for p in pairs]
     wanted = replica("adam2", start, gradients, [0.01] * 10, squares=squares)
     np.testing.assert_allclose(variable.numpy(), wanted, rtol=1e-12)

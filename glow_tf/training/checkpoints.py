@@ -1,0 +1,171 @@
+"""Checkpoints: everything a run needs to go on exactly, written so that a crash cannot spoil them.
+
+A checkpoint is a folder `<step>-<serial>` of plain files:
+
+    weights.npz     every variable of the model, by name
+    optimizer.npz   step counter and moments
+    average.npz     Polyak average
+    state.json      the counters of TrainState, and the model's and the run's configuration
+    manifest.json   size and SHA-256 of each of the above
+
+It is written under another name, flushed to disk and then renamed, so a checkpoint is there whole or
+not at all; the manifest shows later damage. No file holds pickles.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.training.config import TrainError
+from glow_tf.training.files import WRITING, digest, seal, sync_folder, write_json
+
+KEEP = 2
+FILES = {"weights.npz", "optimizer.npz", "average.npz", "state.json"}
+_NAME = re.compile(r"\d+-\d+")
+Groups = Mapping[str, Mapping[str, tf.Variable]]
+
+
+class CheckpointError(TrainError):
+    """A checkpoint is damaged or does not fit; the message names the file and what is wrong."""
+
+
+def save(folder: Path, groups: Groups, state: Mapping[str, Any], *, best: bool = False) -> Path:
+    """Writes a checkpoint into `folder` and removes the ones that are no longer needed.
+
+    Args:
+      folder: the run's checkpoints/.
+      groups: file stem -> variables by name.
+      state: JSON values; "step" names the checkpoint.
+      best: this is the best one so far: it is kept until a better one comes.
+
+    Returns:
+      The checkpoint's folder. The last `KEEP` and the best one stay.
+
+    Raises:
+      OSError: the disk is full or not writable; the checkpoints before are untouched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f"{WRITING}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    serial = max((int(c.name.split("-")[1]) for c in list_checkpoints(folder)), default=0) + 1
+    final = folder / f"{int(state['step']):09d}-{serial}"
+    temporary = folder / f"{WRITING}{final.name}"
+    temporary.mkdir()
+    try:
+        manifest = {}
+        for stem, variables in groups.items():
+            manifest[f"{stem}.npz"] = seal(temporary / f"{stem}.npz", variables)
+        manifest["state.json"] = seal(temporary / "state.json", state)
+        seal(temporary / "manifest.json", manifest)
+        sync_folder(temporary)
+        temporary.rename(final)
+        sync_folder(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    if best:
+        write_json(folder / "best.json", {"checkpoint": final.name})
+    _prune(folder)
+    return final
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, oldest first; none where there is no such folder."""
+    found = [c for c in folder.glob("*-*") if _NAME.fullmatch(c.name) and c.is_dir()]
+    return sorted(found, key=lambda c: tuple(int(part) for part in c.name.split("-")))
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the best validation, if there is one."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        name = json.loads((folder / "best.json").read_text())["checkpoint"]
+        if _NAME.fullmatch(name) and (folder / name).is_dir():
+            return folder / name
+    return None
+
+
+def verify(checkpoint: Path) -> None:
+    """Raises CheckpointError, naming the file, unless every file is what the manifest says."""
+    try:
+        manifest = json.loads((checkpoint / "manifest.json").read_text())
+        entries = [(name, entry["size"], entry["sha256"]) for name, entry in manifest.items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{checkpoint / 'manifest.json'}: unreadable ({error})") from None
+    if lacking := FILES - {name for name, _, _ in entries}:
+        raise CheckpointError(f"{checkpoint / 'manifest.json'}: does not list {sorted(lacking)}")
+    for name, size, sha256 in entries:
+        path = checkpoint / name
+        if not path.is_file():
+            raise CheckpointError(f"{path}: missing")
+        if path.stat().st_size != size:
+            raise CheckpointError(f"{path}: {path.stat().st_size} bytes, should be {size}")
+        if digest(path) != sha256:
+            raise CheckpointError(f"{path}: damaged (its SHA-256 is not the manifest's)")
+
+
+def restore(checkpoint: Path, groups: Groups) -> dict[str, Any]:
+    """Loads a verified checkpoint into the variables and returns its state.
+
+    Raises:
+      CheckpointError: damage, or variables that are missing, surplus or of another shape.
+    """
+    verify(checkpoint)
+    for stem, variables in groups.items():
+        read_variables(checkpoint / f"{stem}.npz", variables)
+    return json.loads((checkpoint / "state.json").read_text())
+
+
+def restore_latest(folder: Path, groups: Groups, warn: Any = print) -> dict[str, Any] | None:
+    """Loads the newest undamaged checkpoint; each damaged one is named to `warn`.
+
+    Returns:
+      Its state; None where no checkpoint was ever written.
+
+    Raises:
+      CheckpointError: there are checkpoints, but every one is damaged.
+    """
+    checkpoints = list_checkpoints(folder)
+    for checkpoint in reversed(checkpoints):
+        try:
+            verify(checkpoint)
+        except CheckpointError as error:
+            warn(f"checkpoint skipped: {error}")
+            continue
+        return restore(checkpoint, groups)
+    if checkpoints:
+        raise CheckpointError(f"{folder}: every checkpoint is damaged")
+    return None
+
+
+def read_variables(path: Path, variables: Mapping[str, tf.Variable]) -> None:
+    """Assigns the arrays of an .npz file to the variables of the same names, one at a time."""
+    with np.load(path, allow_pickle=False) as arrays:
+        missing, surplus = set(variables) - set(arrays.files), set(arrays.files) - set(variables)
+        if missing or surplus:
+            raise CheckpointError(
+                f"{path}: missing {sorted(missing) or 'nothing'}, surplus {sorted(surplus) or 'nothing'}"
+            )
+        for name, variable in variables.items():
+            array = arrays[name]
+            if array.shape != tuple(variable.shape) or array.dtype != variable.dtype.as_numpy_dtype:
+                raise CheckpointError(
+                    f"{path}: {name} is {array.dtype}{list(array.shape)},"
+                    f" the model's {variable.dtype.name}{variable.shape.as_list()}"
+                )
+            variable.assign(array)
+
+
+def _prune(folder: Path) -> None:
+    best = best_checkpoint(folder)
+    for checkpoint in list_checkpoints(folder)[:-KEEP]:
+        if checkpoint != best:
+            shutil.rmtree(checkpoint, ignore_errors=True)

@@ -1,0 +1,140 @@
+"""Workers: one process, or many under Horovod. The only file that imports Horovod, and lazily.
+
+Horovod is used when a launcher (horovodrun, mpirun, mpiexec) started this process together with
+others; it announces itself in the environment. A plain `python train.py`, also inside a Slurm
+allocation, is one process and needs no Horovod.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.training.config import TrainError
+from glow_tf.training.launch import launched_by_horovod
+
+
+class Workers:
+    """One process: every collective is the identity."""
+
+    rank = 0
+    size = 1
+    local_rank = 0
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes logs, checkpoints and pictures."""
+        return self.rank == 0
+
+    def mean(self, tensor: tf.Tensor, name: str, compression: str = "none") -> tf.Tensor:
+        """The mean over the workers, on each of them. Inside a tf.function it overlaps other work."""
+        return tensor
+
+    def sum(self, tensor: tf.Tensor, name: str) -> tf.Tensor:
+        """The sum over the workers, on each of them."""
+        return tensor
+
+    def broadcast(self, variables: Sequence[tf.Variable]) -> None:
+        """Gives every worker the values of rank 0."""
+
+    def broadcast_object(self, value: Any) -> Any:
+        """Gives every worker the small JSON value of rank 0."""
+        return value
+
+    def any(self, name: str, *, flag: bool) -> bool:
+        """Whether the flag is set on any worker."""
+        return flag
+
+    def on_chief(self, function: Callable[[], Any]) -> Any:
+        """Runs the function on rank 0; all get its JSON value, or a TrainError with its message.
+
+        So that what goes wrong on rank 0 alone, such as a full disk, leaves no other worker waiting.
+        """
+        value, problem = None, None
+        if self.is_chief:
+            try:
+                value = function()
+            except (ValueError, OSError) as error:
+                if self.size == 1:
+                    raise
+                problem = str(error)
+        value, problem = self.broadcast_object([value, problem])
+        if problem is not None:
+            raise TrainError(problem)
+        return value
+
+
+class HorovodWorkers(Workers):
+    """The workers that Horovod connects."""
+
+    def __init__(self) -> None:
+        try:
+            import horovod.tensorflow as hvd  # needed under a launcher only
+        except ImportError as error:
+            raise TrainError(
+                "started by horovodrun or mpirun, but Horovod cannot be imported"
+                f" ({error}); install it after TensorFlow, as the README says"
+            ) from error
+        hvd.init()
+        self._hvd = hvd
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        """Number of this process, from 0. Elastic jobs change it."""
+        return self._hvd.rank()
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """Number of processes. Elastic jobs change it."""
+        return self._hvd.size()
+
+    @property
+    def local_rank(self) -> int:  # type: ignore[override]
+        """Number of this process on its machine: its GPU."""
+        return self._hvd.local_rank()
+
+    def mean(self, tensor: tf.Tensor, name: str, compression: str = "none") -> tf.Tensor:  # noqa: D102
+        method = getattr(self._hvd.Compression, compression)
+        return self._hvd.allreduce(tensor, name=name, op=self._hvd.Average, compression=method)
+
+    def sum(self, tensor: tf.Tensor, name: str) -> tf.Tensor:  # noqa: D102
+        return self._hvd.allreduce(tensor, name=name, op=self._hvd.Sum)
+
+    def any(self, name: str, *, flag: bool) -> bool:  # noqa: D102
+        return float(self.sum(tf.constant(float(flag)), name)) > 0
+
+    def broadcast(self, variables: Sequence[tf.Variable]) -> None:  # noqa: D102
+        for index, variable in enumerate(variables):
+            variable.assign(self._hvd.broadcast(variable.read_value(), 0, name=f"broadcast/{index}"))
+
+    def broadcast_object(self, value: Any) -> Any:  # noqa: D102
+        data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+        length = self._hvd.broadcast(tf.constant([len(data)]), 0, name="broadcast_object/length")
+        data = data if self.is_chief else np.zeros(int(length[0]), np.uint8)
+        received = self._hvd.broadcast(tf.constant(data), 0, name="broadcast_object/data")
+        return json.loads(received.numpy().tobytes())
+
+
+@functools.lru_cache(maxsize=1)
+def connect() -> Workers:
+    """The workers of this job; joins Horovod at the first call and takes this process's GPU.
+
+    Raises:
+      TrainError: a launcher started this process but Horovod is missing.
+    """
+    workers = HorovodWorkers() if launched_by_horovod() else Workers()
+    gpus = tf.config.list_physical_devices("GPU")
+    try:
+        if gpus and workers.size > 1:
+            gpus = [gpus[workers.local_rank % len(gpus)]]
+            tf.config.set_visible_devices(gpus, "GPU")
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, enable=True)
+    except RuntimeError:  # TensorFlow has used the GPUs already: the caller's choice stands
+        pass
+    return workers

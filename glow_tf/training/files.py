@@ -1,0 +1,71 @@
+"""Files that a crash leaves whole: written aside, flushed to the disk, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+WRITING = ".writing-"  # prefix of what is not complete yet
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON so that `path` has the old content or the new, whatever happens meanwhile."""
+    temporary = path.with_name(WRITING + path.name)
+    seal(temporary, value)
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def seal(path: Path, content: Any) -> dict[str, Any]:
+    """Writes variables by name (.npz) or a JSON value through to the disk.
+
+    Variables go one at a time, so no second copy of the model is held.
+
+    Returns:
+      The file's size and SHA-256, for a manifest.
+    """
+    with path.open("wb") as file:
+        if path.suffix == ".npz":
+            _write_npz(file, content)
+        else:
+            file.write((json.dumps(content, indent=1) + "\n").encode())
+        file.flush()
+        os.fsync(file.fileno())
+    return {"size": path.stat().st_size, "sha256": digest(path)}
+
+
+def _write_npz(file: Any, variables: Mapping[str, tf.Variable]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, variable in variables.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asarray(variable.numpy()), allow_pickle=False)
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            sha.update(chunk)
+    return sha.hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a folder's entries durable, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,87 @@
+"""What rank 0 writes down of a run; on the other workers, nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glow_tf.training.logs import Progress, ResultLog, TensorBoard
+from glow_tf.training.state import TrainState
+from glow_tf.training.trainer import Trainer
+
+
+class Reports:
+    """train.txt, test.txt, TensorBoard and the terminal.
+
+    Args:
+      trainer: whose run.
+      logdir: where to.
+      total: steps of the whole run.
+      header: hyper-parameters, the first line of train.txt and test.txt.
+      resumed: the run goes on from `trainer.state`.
+    """
+
+    def __init__(self, trainer: Trainer, logdir: Path, *, total: int, header: Mapping[str, Any], resumed: bool) -> None:
+        self._trainer, self._total, self._resumed = trainer, total, resumed
+        self._chief = trainer.workers.is_chief
+        self.progress = Progress(shown=self._chief, total_steps=total)
+        self.say = self.progress.say
+        if self._chief:
+            state = trainer.state if resumed else None
+            self._train = ResultLog(logdir / "train.txt", header, state)
+            self._test = ResultLog(logdir / "test.txt", header, state)
+            self._board = TensorBoard(logdir / "events")
+
+    @property
+    def _state(self) -> TrainState:
+        return self._trainer.state
+
+    def begin(self, name: str, batch: int, logdir: Path) -> None:
+        """One line about the run as a whole."""
+        weights = sum(math.prod(v.shape) for v in self._trainer.variables.values())
+        start = f"step {self._state.step}" if self._resumed else "the beginning"
+        self.say(
+            f"{name}: {weights:,} weights, {self._trainer.workers.size} worker(s) with {batch} images a step,"
+            f" {self._trainer.train_its} steps an epoch; from {start} to step {self._total}; logs in {logdir}"
+        )
+
+    def start_epoch(self) -> None:
+        """The terminal's bar begins anew, or goes on where the open epoch stands."""
+        state = self._state
+        self.progress.start_epoch(state.epochs_done + 1, self._trainer.train_its, state.epoch_step)
+
+    def trained(self, epoch: int) -> None:
+        """The open epoch's mean results."""
+        self.progress.end_epoch()
+        if self._chief:
+            state, means = self._state, self._state.epoch_means()
+            self._train.log(means, **self._counters(epoch), train_time=int(state.train_time))
+            lr = self._trainer.config.lr_at(state.n_processed)
+            self._board.scalars({**means, "lr": lr}, state.step, "train")
+            self._board.actnorm_scales(self._trainer.glow.named_variables(), state.step)
+            self.say(f"epoch {epoch}: train bits/dim {means['bits_x']:.4f}, {state.train_time:.0f} s")
+
+    def tested(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """The results over the test set."""
+        if self._chief:
+            self._test.log(metrics, **self._counters(epoch))
+            self._board.scalars(metrics, self._state.step, "test")
+            self.say(f"epoch {epoch}: test bits/dim {metrics['bits_x']:.4f}")
+
+    def drawn(self, pictures: Mapping[Path, np.ndarray]) -> None:
+        """The sample grids, for TensorBoard."""
+        for path, picture in pictures.items():
+            self._board.image(f"samples/{path.stem.rsplit('_', 1)[1]}", picture, self._state.step)
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes what is waiting."""
+        if self._chief:
+            self._board.flush()
+
+    def _counters(self, epoch: int) -> dict[str, int]:
+        return {"epoch": epoch, "n_processed": self._state.n_processed, "n_images": self._state.n_images}

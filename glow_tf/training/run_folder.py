@@ -1,0 +1,97 @@
+"""The folder of a run: whose it is, what is in it, and that only one run writes to it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glow_tf.training.config import TrainError
+from glow_tf.training.files import write_json
+
+CONFIG_FILE = "config.json"
+# A run may go on with other values of these: they say where things are and how long, not what comes out.
+_FREE = {
+    "verbose", "logdir", "data_dir", "image_dir", "fmap", "pmap", "epochs", "steps", "resume",
+    "checkpoint_minutes", "checkpoint_steps",
+}  # fmt: skip
+_OUTPUTS = ("train.txt", "test.txt", "epoch_*_sample_*.png", "events", "checkpoints", "model")
+
+
+def read_config(logdir: Path) -> dict[str, Any] | None:
+    """The configuration of the run that `logdir` holds; None where it holds none.
+
+    Raises:
+      TrainError: there is a config.json, but it is not one of a run.
+    """
+    path = logdir / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text())
+        if isinstance(config["train"], dict) and isinstance(config["model"], dict):
+            return config
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        raise TrainError(f"logdir {logdir} is a file; a folder is needed") from None
+    except (ValueError, KeyError, TypeError, OSError):
+        pass
+    raise TrainError(f"{path} is not the configuration of a run; choose another logdir")
+
+
+def check_free(logdir: Path, *, resume: bool) -> None:
+    """Raises TrainError if `logdir` holds a run (other than a dry one) that is not to be resumed."""
+    held = read_config(logdir)
+    if held is not None and not resume and not held["train"].get("dry_run"):
+        raise TrainError(
+            f"logdir {logdir} holds a run already; --resume goes on with it, --logdir names another folder"
+        )
+
+
+def claim(logdir: Path, config: Mapping[str, Any], *, resume: bool) -> bool:
+    """Makes `logdir` this run's, and writes config.json.
+
+    Args:
+      logdir: the folder; made where there is none. What a dry run left in it is removed.
+      config: JSON values, with "model" and "train".
+      resume: go on with the run that is there.
+
+    Returns:
+      Whether there is a run to go on with.
+
+    Raises:
+      TrainError: the folder holds another run; with `resume`, the differences are named.
+    """
+    check_free(logdir, resume=resume)
+    held = read_config(logdir)
+    if held is not None and held["train"].get("dry_run"):
+        _remove_outputs(logdir)
+        held = None
+    if held is not None and (found := differences(held, config)):
+        raise TrainError(
+            f"logdir {logdir} holds a run with other settings, so it cannot be resumed: {'; '.join(found)}"
+        )
+    logdir.mkdir(parents=True, exist_ok=True)
+    write_json(logdir / CONFIG_FILE, dict(config))
+    return held is not None
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What two configurations differ in, of what decides the results: "lr is 0.1 there, 0.2 here"."""
+    found = []
+    for part in ("model", "train"):
+        old, new = there[part], here[part]
+        for name in sorted((set(old) | set(new)) - _FREE):
+            if old.get(name) != new.get(name):
+                found.append(f"{name} is {old.get(name)!r} there, {new.get(name)!r} here")
+    return found
+
+
+def _remove_outputs(logdir: Path) -> None:
+    for pattern in _OUTPUTS:
+        for path in logdir.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()

@@ -1,0 +1,58 @@
+"""Where a run is: the counters that a checkpoint carries beside weights, slots and average."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+METRICS = ("loss", "bits_x", "bits_y", "pred_error")
+
+
+@dataclasses.dataclass
+class TrainState:
+    """Counters of a run.
+
+    Attributes:
+      step: optimizer steps taken.
+      epochs_done: epochs closed, with their log lines and evaluations.
+      epoch_step: steps taken in the epoch that is open.
+      n_processed: images seen, counted at the anchor size: what the warm-up goes by.
+      n_images: images seen in fact; also the position in the data.
+      train_time: seconds spent in training steps.
+      best_loss: lowest loss of a full validation, or None.
+      epoch_sums: sums over the open epoch's steps of METRICS.
+    """
+
+    step: int = 0
+    epochs_done: int = 0
+    epoch_step: int = 0
+    n_processed: int = 0
+    n_images: int = 0
+    train_time: float = 0.0
+    best_loss: float | None = None
+    epoch_sums: list[float] = dataclasses.field(default_factory=lambda: [0.0] * len(METRICS))
+
+    def add(self, metrics: dict[str, float]) -> None:
+        """Counts one step's results towards the open epoch."""
+        self.epoch_step += 1
+        self.epoch_sums = [s + metrics[m] for s, m in zip(self.epoch_sums, METRICS, strict=True)]
+
+    def epoch_means(self) -> dict[str, float]:
+        """Mean results of the open epoch's steps."""
+        count = max(1, self.epoch_step)
+        return {m: s / count for m, s in zip(METRICS, self.epoch_sums, strict=True)}
+
+    def close_epoch(self) -> None:
+        """The epoch is logged, evaluated and drawn: the next begins."""
+        self.epochs_done += 1
+        self.epoch_step = 0
+        self.epoch_sums = [0.0] * len(METRICS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counters as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainState:
+        """The inverse of `to_dict`."""
+        return cls(**values)
