@@ -18,7 +18,7 @@ How to add a problem
    keyword-only parameters become the problem's options. Raise DataError, naming the file and what
    is allowed, before any work.
 2. Give DataSet a train and a test Source (data_loaders.sources): labels, the shape of the stored
-   images, and `fetch`, which turns numbers of images into images. Small data: ArraySource.
+   images, and `images`, which turns numbers into images. Small data: ArraySource.
    Shuffling, sharing among ranks, resuming, augmentation and area downsampling then come by
    themselves.
 3. Add its line to data_loaders/registry.py, or call `data_loaders.register("name", load)` from

@@ -78,9 +78,7 @@ def augment(images: tf.Tensor, uniforms: tf.Tensor, how: Augmentation) -> tf.Ten
             fill_mode="NEAREST",
         )
     if how.flip:
-        images = tf.where(
-            uniforms[:, 6, None, None, None] < 0.5, tf.reverse(images, axis=[2]), images
-        )
+        images = tf.where(uniforms[:, 6, None, None, None] < 0.5, tf.reverse(images, axis=[2]), images)
     return images
 
 
@@ -88,9 +86,7 @@ def _output_to_input(uniforms: tf.Tensor, size: tf.Tensor, how: Augmentation) ->
     """The maps as ImageProjectiveTransform wants them, [N, 8], where x = column and y = row."""
     # Per image: angle, shifts of rows and columns, shear, scales of rows and columns, each in [-1,
     # 1).
-    angle, row, column, shear, row_scale, column_scale = tf.unstack(
-        2.0 * uniforms[:, :6] - 1.0, axis=1
-    )
+    angle, row, column, shear, row_scale, column_scale = tf.unstack(2.0 * uniforms[:, :6] - 1.0, axis=1)
     angle *= math.radians(how.rotation)
     shear *= math.radians(how.shear)
     shift = how.shift * tf.stack([row * size[0], column * size[1]], axis=1)

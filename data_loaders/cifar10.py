@@ -17,7 +17,7 @@ import numpy as np
 from data_loaders.augment import EXTRA, NO_AUGMENTATION, SHIFTS
 from data_loaders.cifar_pickle import read_batch
 from data_loaders.dataset import DataSet
-from data_loaders.download import Download, cache_dir, locked, no_category
+from data_loaders.download import Download, cache_dir, locked
 from data_loaders.errors import DataError
 from data_loaders.extract import extract_files
 from data_loaders.files import first_existing
@@ -49,13 +49,9 @@ _AUGMENTATIONS = (NO_AUGMENTATION, SHIFTS, EXTRA)
 
 def load(request: Request) -> DataSet:
     """Loads CIFAR-10."""
-    no_category(request)
+    request.refuse_category()
     folder = _find(request.data_dir)
-    missing = [
-        name
-        for name in (*_TRAIN_FILES, _TEST_FILE)
-        if not os.path.exists(os.path.join(folder, name))
-    ]
+    missing = [name for name in (*_TRAIN_FILES, _TEST_FILE) if not os.path.exists(os.path.join(folder, name))]
     if missing:
         raise DataError(f"{folder} lacks {', '.join(missing)}.")
     batches = [read_batch(os.path.join(folder, name)) for name in _TRAIN_FILES]
@@ -81,9 +77,7 @@ def _find(data_dir: str) -> str:
         if found is None and os.path.exists(os.path.join(data_dir, _TRAIN_FILES[0])):
             found = data_dir
         if found is None:
-            raise DataError(
-                f"There is no {_FOLDER} in {data_dir}. Without data_dir it is downloaded."
-            )
+            raise DataError(f"There is no {_FOLDER} in {data_dir}. Without data_dir it is downloaded.")
         return found
     cache = cache_dir()
     keras3 = os.path.join(cache, f"{_FOLDER}-target")

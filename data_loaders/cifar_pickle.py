@@ -1,14 +1,13 @@
 """Reads the pickled batches of CIFAR-10 without unpickling.
 
 A pickle is a program, and the standard unpickler allocates what it is told to before it looks. So
-this is an
-interpreter of its own for the few operations that such a file needs: dictionaries, lists, tuples,
-strings, small integers, None, booleans, and one kind of object, NumPy's array of bytes. Everything
-else is refused by name. Memory is bounded by the size of the file and a limit on the number of
-operations.
+this is an interpreter of its own for the few operations that such a file needs: dictionaries,
+lists, tuples, strings, small integers, None, booleans, and one kind of object, NumPy's array of
+bytes. Everything else is refused by name. Memory is bounded by the size of the file and a limit on
+the number of operations.
 
 Reads what Python 2 wrote (the published files) and what Python 3 and NumPy of any version write
-with protocol 2 to 5.
+with protocol 2 to 4.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _MARK = object()
 
 _VALUES = frozenset(
     "BININT BININT1 BININT2 LONG1 SHORT_BINSTRING BINSTRING BINUNICODE SHORT_BINUNICODE BINBYTES "
-    "SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
+    "SHORT_BINBYTES BINBYTES8".split()
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -73,9 +72,7 @@ def read_batch(path: str) -> tuple[np.ndarray, np.ndarray]:
     if labels is None or pixels is None:
         hint = " It looks like CIFAR-100." if "fine_labels" in content else ""
         raise DataError(f"{path} has no entries 'data' and 'labels'.{hint}")
-    if not isinstance(labels, list) or not all(
-        type(label) is int and 0 <= label <= 9 for label in labels
-    ):
+    if not isinstance(labels, list) or not all(type(label) is int and 0 <= label <= 9 for label in labels):
         raise DataError(f"{path}: 'labels' is not a list of classes from 0 to 9.")
     n = len(labels)
     if not 1 <= n <= _MOST_IMAGES:
@@ -90,8 +87,7 @@ def _load(path: str) -> Any:
         return _run(data)
     except (ValueError, IndexError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"{path} is not a batch of CIFAR-10 that can be read safely: "
-            f"{error or type(error).__name__}."
+            f"{path} is not a batch of CIFAR-10 that can be read safely: {error or type(error).__name__}."
         ) from error
 
 
@@ -153,20 +149,27 @@ def _operate(name: str, argument: Any, stack: list[Any], position: int) -> None:
             module, _, attribute = argument.partition(" ")
         if (module, attribute) not in _GLOBALS:
             raise ValueError(
-                f"at byte {position} it asks for {str(module)[:80]}.{str(attribute)[:80]}, "
-                "which is refused"
+                f"at byte {position} it asks for {str(module)[:80]}.{str(attribute)[:80]}, which is refused"
             )
         stack.append(_Global(attribute))
     elif name == "REDUCE":
         arguments, function = stack.pop(), stack.pop()
         if not isinstance(function, _Global) or not isinstance(arguments, tuple):
             raise ValueError(f"at byte {position} it calls something else than NumPy's array")
-        stack.append(_Object(function.name, arguments))
+        stack.append(_bytes(arguments) if function.name == "encode" else _Object(function.name, arguments))
     elif name == "BUILD":
         state = stack.pop()
         _top(stack, _Object).state = state
     else:
         raise ValueError(f"at byte {position} it uses the operation {name}, which is refused")
+
+
+def _bytes(arguments: tuple[Any, ...]) -> bytes:
+    """What Python 3 means where it writes bytes with protocol 2: the call _codecs.encode(text, "latin1")."""
+    text, encoding = arguments
+    if not isinstance(text, str) or encoding != "latin1":
+        raise ValueError("it has bytes in an unknown encoding")
+    return text.encode("latin-1")
 
 
 def _since_mark(stack: list[Any]) -> list[Any]:
@@ -200,12 +203,6 @@ def _array(path: str, value: Any, shape: tuple[int, int]) -> np.ndarray:
             raise ValueError("it is not of type uint8")
         if found != shape or type(found[0]) is not int or fortran not in (False, 0):
             raise ValueError(f"its shape is not {list(shape)}")
-        if (
-            isinstance(raw, _Object) and raw.call == "encode"
-        ):  # how Python 3 writes bytes with protocol 2
-            raw, encoding = raw.arguments
-            if encoding != "latin1":
-                raise ValueError("its bytes have an unknown encoding")
         data = raw.encode("latin-1") if isinstance(raw, str) else bytes(memoryview(raw))
         if len(data) != math.prod(shape):
             raise ValueError(f"it has {len(data)} bytes, not {math.prod(shape)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -67,8 +66,7 @@ class DataSet:
         n_test = len(test.labels)
         if request.n_test is not None and request.n_test > n_test:
             raise DataError(
-                f"n_test is {request.n_test}, but problem {request.problem!r} has {n_test} test "
-                "images here."
+                f"n_test is {request.n_test}, but problem {request.problem!r} has {n_test} test images here."
             )
         self.name = request.problem
         self.image_shape: tuple[int, int, int] = (*size, channels)
@@ -81,6 +79,8 @@ class DataSet:
         self._attribute_values = attribute_values
         self._file_names = file_names
         self._sources = {"train": train, "test": test}
+        with tf.device("CPU:0"):  # where the input pipeline runs
+            self._labels = {s: tf.constant(self._sources[s].labels) for s in self._sources}
         self._seed = request.seed
         self._workers = tf.data.AUTOTUNE if request.workers is None else request.workers
 
@@ -123,16 +123,16 @@ class DataSet:
             raise DataError(f"start must be a whole number >= 0; got {start!r}.")
         seed = self._check_seed(seed)
         steps = tf.data.Dataset.range(start, _ENDLESS // (batch_size * size))
-        firsts = steps.map(lambda step: sampling.first_position(step, batch_size, rank, size))
-        return self._training_images(firsts, batch_size, seed)
+        return self._pipeline(
+            steps,
+            lambda step: self._training_batch(sampling.first_position(step, batch_size, rank, size), batch_size, seed),
+        )
 
     def test_batches(self, batch_size: int, *, rank: int = 0, size: int = 1) -> tf.data.Dataset:
         """The test images in a fixed order, not augmented; see batches_in_order."""
         return self.batches_in_order("test", batch_size, rank=rank, size=size)
 
-    def batches_in_order(
-        self, split: str, batch_size: int, *, rank: int = 0, size: int = 1
-    ) -> tf.data.Dataset:
+    def batches_in_order(self, split: str, batch_size: int, *, rank: int = 0, size: int = 1) -> tf.data.Dataset:
         """All images of a split once, not augmented: finite.
 
         Rank r has the r-th of `size` consecutive parts whose lengths differ by 1 at most. All ranks
@@ -148,20 +148,15 @@ class DataSet:
         """
         _check_share(batch_size, rank, size)
         count = self._count(split)
-        low, high = rank * count // size, (rank + 1) * count // size
-        n_batches = math.ceil(math.ceil(count / size) / batch_size)
-        # Ends of the batches; as many full ones as leave one image for each that follows.
-        ends = [
-            max(low, min(low + (k + 1) * batch_size, high - (n_batches - 1 - k)))
-            for k in range(n_batches)
-        ]
-        bounds = np.asarray([low, *ends], np.int64)
+        bounds = sampling.bounds_in_order(count, batch_size, rank, size)
         ranges = tf.data.Dataset.from_tensor_slices((bounds[:-1], bounds[1:]))
-        indices = ranges.map(tf.range)
-        source = self._sources[split]
-        images = source.fetch(indices, batch_size, self._workers).map(self._finish)
-        labels = indices.map(_gather_from(source.labels))
-        return tf.data.Dataset.zip((images, labels)).with_options(_options()).prefetch(2)
+        source, labels = self._sources[split], self._labels[split]
+
+        def batch(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            indices = tf.range(first, last)
+            return self._finish(source.images(indices)), tf.gather(labels, indices)
+
+        return self._pipeline(ranges, batch)
 
     def init_batch(
         self, n: int, *, rank: int = 0, size: int = 1, seed: int | None = None
@@ -176,11 +171,10 @@ class DataSet:
           x uint8 [n, H, W, C] and y int32 [n] as NumPy arrays.
         """
         _check_share(n, rank, size)
-        firsts = tf.data.Dataset.from_tensors(tf.constant(rank * n, tf.int64))
-        images = self._training_images(
-            firsts, n, self._check_seed(seed) ^ sampling.INIT_SEED_OFFSET
-        )
-        return next(images.as_numpy_iterator())
+        seed = self._check_seed(seed) ^ sampling.INIT_SEED_OFFSET
+        with tf.device("CPU:0"):
+            x, y = self._training_batch(tf.constant(rank * n, tf.int64), n, seed)
+        return x.numpy(), y.numpy()
 
     def labels(self, split: str) -> np.ndarray:
         """int32 [n], the labels of a split in the order of batches_in_order."""
@@ -189,39 +183,33 @@ class DataSet:
     def attribute_values(self, split: str) -> np.ndarray | None:
         """int8 [n, len(attributes)] of -1 and 1, in the order of batches_in_order, or None."""
         count = self._count(split)
-        return (
-            None if self._attribute_values is None else self._attribute_values[split][:count].copy()
-        )
+        return None if self._attribute_values is None else self._attribute_values[split][:count].copy()
 
     def file_names(self, split: str) -> tuple[str, ...] | None:
         """Names of the images in the order of batches_in_order; None where they are no files."""
         count = self._count(split)
         return None if self._file_names is None else tuple(self._file_names[split][:count])
 
-    def _training_images(
-        self, firsts: tf.data.Dataset, batch_size: int, seed: int
-    ) -> tf.data.Dataset:
-        """Batches of training images from the first position of each."""
+    def _training_batch(self, first: tf.Tensor, batch_size: int, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """The training images at `batch_size` positions from `first` on."""
         source = self._sources["train"]
+        positions = first + tf.range(batch_size, dtype=tf.int64)
+        indices = sampling.image_indices(positions, self.n_train, seed)
+        images = source.images(indices)
+        if self.augmentation:
+            images = augment(images, sampling.uniforms(first, batch_size, seed), self.augmentation)
+        images = tf.ensure_shape(self._finish(images), [batch_size, *self.image_shape])
+        return images, tf.ensure_shape(tf.gather(self._labels["train"], indices), [batch_size])
 
-        def indices_from(first: tf.Tensor) -> tf.Tensor:
-            positions = first + tf.range(batch_size, dtype=tf.int64)
-            return tf.ensure_shape(
-                sampling.image_indices(positions, self.n_train, seed), [batch_size]
-            )
-
-        def finish(images: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
-            if self.augmentation:
-                images = augment(
-                    images, sampling.uniforms(first, batch_size, seed), self.augmentation
-                )
-            return tf.ensure_shape(self._finish(images), [batch_size, *self.image_shape])
-
-        indices = firsts.map(indices_from)
-        labels = indices.map(_gather_from(source.labels))
-        images = tf.data.Dataset.zip((source.fetch(indices, batch_size, self._workers), firsts))
-        images = images.map(finish, num_parallel_calls=self._workers, deterministic=True)
-        return tf.data.Dataset.zip((images, labels)).with_options(_options()).prefetch(2)
+    def _pipeline(self, numbers: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
+        """Maps numbers to batches, several at once and in order."""
+        function = tf.autograph.experimental.do_not_convert(function)  # nothing to convert: quicker
+        options = tf.data.Options()
+        options.deterministic = True
+        # Batches differ by rank already; a distribution strategy must not share them out again.
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        batches = numbers.map(function, num_parallel_calls=self._workers, deterministic=True)
+        return batches.with_options(options).prefetch(2)
 
     def _finish(self, images: tf.Tensor) -> tf.Tensor:
         """From the sources' size and dtype to those of the data set."""
@@ -240,20 +228,6 @@ class DataSet:
         if not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
             raise DataError(f"seed must be an integer from 0 to 2**63 - 1; got {seed!r}.")
         return seed
-
-
-def _gather_from(labels: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
-    with tf.device("CPU:0"):
-        table = tf.constant(labels, tf.int32)
-    return lambda indices: tf.gather(table, indices)
-
-
-def _options() -> tf.data.Options:
-    options = tf.data.Options()
-    options.deterministic = True
-    # Batches differ by rank already; a distribution strategy must not share them out again.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return options
 
 
 def _check_share(batch_size: int, rank: int, size: int) -> None:

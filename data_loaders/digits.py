@@ -29,11 +29,9 @@ _FORMAT = {"images": Array((8, 8), ("uint8",), 1797), "labels": Array((), ("uint
 
 def load(request: Request) -> DataSet:
     """Loads the digits."""
+    request.refuse_category()
     if request.data_dir:
-        raise DataError(
-            f"Problem 'digits' ships with the package and takes no data_dir; "
-            f"got {request.data_dir!r}."
-        )
+        raise DataError(f"Problem 'digits' ships with the package and takes no data_dir; got {request.data_dir!r}.")
     arrays = read_npz(_FILE, _FORMAT)
     images = np.minimum(arrays["images"].astype(np.int32) * 16, 255).astype(np.uint8)[..., None]
     labels = arrays["labels"]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from http.client import HTTPException
 
 from data_loaders.errors import DataError
-from data_loaders.registry import Request
 
 _TIMEOUT_S = 30
 _CHUNK = 1 << 20
@@ -23,18 +22,6 @@ def cache_dir() -> str:
     """Keras' folder of data sets: $KERAS_HOME/datasets, by default ~/.keras/datasets."""
     home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     return os.path.join(home, "datasets")
-
-
-def no_category(request: Request) -> None:
-    """For problems that have no categories.
-
-    Raises:
-      DataError: one was asked for.
-    """
-    if request.category:
-        raise DataError(
-            f"Problem {request.problem!r} has no categories; got category {request.category!r}."
-        )
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,7 @@ def extract_files(archive: str, names: Iterable[str], folder: str, *, limit: int
             for name in names:
                 member = tar.getmember(name)
                 if not member.isreg() or member.size > limit:
-                    raise DataError(
-                        f"{archive}: {name} is not a regular file of at most {limit} bytes."
-                    )
+                    raise DataError(f"{archive}: {name} is not a regular file of at most {limit} bytes.")
                 source = tar.extractfile(member)
                 assert source is not None  # it is a regular file
                 with source, open(os.path.join(temporary, os.path.basename(name)), "wb") as target:
@@ -43,8 +41,6 @@ def extract_files(archive: str, names: Iterable[str], folder: str, *, limit: int
         os.chmod(temporary, 0o755)
         os.replace(temporary, folder)
     except (tarfile.TarError, KeyError, EOFError, OSError, zlib.error) as error:
-        raise DataError(
-            f"Cannot unpack {archive}: {error}. Delete it to have it downloaded again."
-        ) from error
+        raise DataError(f"Cannot unpack {archive}: {error}. Delete it to have it downloaded again.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -19,7 +19,7 @@ import numpy as np
 
 from data_loaders.augment import NO_AUGMENTATION, SHIFTS
 from data_loaders.dataset import DataSet
-from data_loaders.download import Download, cache_dir, no_category
+from data_loaders.download import Download, cache_dir
 from data_loaders.errors import DataError
 from data_loaders.files import first_existing
 from data_loaders.npz import Array, read_npz
@@ -42,7 +42,7 @@ _FORMAT = {
 
 def load(request: Request) -> DataSet:
     """Loads MNIST."""
-    no_category(request)
+    request.refuse_category()
     path = _find(request.data_dir)
     arrays = read_npz(path, _FORMAT)
     sources = {}
@@ -51,10 +51,7 @@ def load(request: Request) -> DataSet:
         if len(images) != len(labels):
             raise DataError(f"{path}: {len(images)} {split} images but {len(labels)} labels.")
         if labels.min() < 0 or labels.max() > 9:
-            raise DataError(
-                f"{path}: y_{split} has labels from {labels.min()} to {labels.max()}; "
-                "expected 0 to 9."
-            )
+            raise DataError(f"{path}: y_{split} has labels from {labels.min()} to {labels.max()}; expected 0 to 9.")
         padded = np.pad(images, ((0, 0), (2, 2), (2, 2)), "minimum")[..., None]
         sources[split] = ArraySource(padded, labels)
     return DataSet(

@@ -45,6 +45,15 @@ class Request:
     seed: int = 0
     workers: int | None = None
 
+    def refuse_category(self) -> None:
+        """For problems that have no categories.
+
+        Raises:
+          DataError: one was asked for.
+        """
+        if self.category:
+            raise DataError(f"Problem {self.problem!r} has no categories; got category {self.category!r}.")
+
 
 Loader = Callable[..., "DataSet"]
 _LOADERS: dict[str, str | Loader] = {
@@ -95,13 +104,9 @@ def _image_size(value: Any) -> tuple[int, int] | None:
             return None
         value = (value, value)
     sides = tuple(value) if isinstance(value, (tuple, list)) else ()
-    if len(sides) == 2 and all(
-        isinstance(s, int) and not isinstance(s, bool) and s > 0 for s in sides
-    ):
+    if len(sides) == 2 and all(isinstance(s, int) and not isinstance(s, bool) and s > 0 for s in sides):
         return (sides[0], sides[1])
-    raise DataError(
-        f"image_size must be a positive integer, a pair (H, W) of them, or -1; got {value!r}."
-    )
+    raise DataError(f"image_size must be a positive integer, a pair (H, W) of them, or -1; got {value!r}.")
 
 
 def _check_int(name: str, value: Any, allowed: str, low: int, high: int) -> int:
@@ -149,13 +154,9 @@ def load(
         image_size=None if image_size is None else _image_size(image_size),
         dal=_check_int("dal", dal, "0 (none), 1 (standard) or 2 (extra)", 0, 2),
         category=str(category or ""),
-        n_test=None
-        if n_test == -1
-        else _check_int("n_test", n_test, "a positive integer, or -1 for all", 1, MAX_SEED),
+        n_test=None if n_test == -1 else _check_int("n_test", n_test, "a positive integer, or -1 for all", 1, MAX_SEED),
         seed=_check_int("seed", seed, "an integer from 0 to 2**63 - 1", 0, MAX_SEED),
-        workers=None
-        if workers is None
-        else _check_int("workers", workers, "a positive integer or None", 1, 4096),
+        workers=None if workers is None else _check_int("workers", workers, "a positive integer or None", 1, 4096),
     )
     if isinstance(loader, str):
         module, _, function = loader.partition(":")

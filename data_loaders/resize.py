@@ -11,9 +11,7 @@ from data_loaders.errors import DataError
 _ROUNDING_SLACK = 2.0**-10
 
 
-def check_downsampling(
-    problem: str, native: tuple[int, int], wanted: tuple[int, int] | None
-) -> tuple[int, int]:
+def check_downsampling(problem: str, native: tuple[int, int], wanted: tuple[int, int] | None) -> tuple[int, int]:
     """The size that images will have.
 
     Args:

@@ -12,21 +12,27 @@ whole batch sees.
 
 from __future__ import annotations
 
+import functools
+import math
+
+import numpy as np
 import tensorflow as tf
 
 UNIFORMS_PER_IMAGE = 8  # two Philox blocks of four numbers
 _BLOCKS_PER_IMAGE = UNIFORMS_PER_IMAGE // 4
 _PHILOX = 1
-_CIPHER_ROUNDS = 4  # TensorFlow's default
 
 # Separate streams of random numbers under one seed.
-ORDER_STREAM = 0x1B56C4E9
-AUGMENT_STREAM = 0x7F4A7C15
+_ORDER_STREAM = 0x1B56C4E9
+_AUGMENT_STREAM = 0x7F4A7C15
 INIT_SEED_OFFSET = 0x2545F4914F6CDD1D  # for the images of the data-dependent initialisation
 
 
 def image_indices(positions: tf.Tensor, n: int, seed: int) -> tf.Tensor:
     """The images at given positions of the endless training sequence.
+
+    In NumPy, since TensorFlow's stateless RandomIndexShuffle takes the low bits of its key only and
+    so repeats its orders after some epochs.
 
     Args:
       positions: int64 [b], >= 0.
@@ -36,22 +42,27 @@ def image_indices(positions: tf.Tensor, n: int, seed: int) -> tf.Tensor:
     Returns:
       int64 [b] in [0, n).
     """
-    if n == 1:
-        return tf.zeros_like(positions)
-    epochs = tf.cast(positions // n, tf.uint32)
-    low, high = (
-        tf.constant(seed & 0xFFFFFFFF, tf.uint32),
-        tf.constant(seed >> 32 ^ ORDER_STREAM, tf.uint32),
-    )
-    shape = tf.shape(epochs)
-    # The raw op: tf.random.experimental.index_shuffle cannot take one key (here: one epoch) per
-    # index.
-    return tf.raw_ops.RandomIndexShuffle(
-        index=positions % n,
-        seed=tf.stack([tf.fill(shape, low), tf.fill(shape, high), epochs], axis=1),
-        max_index=tf.fill(shape, tf.constant(n - 1, tf.int64)),
-        rounds=_CIPHER_ROUNDS,
-    )
+
+    def look_up(positions: np.ndarray) -> np.ndarray:
+        epochs, places = np.divmod(positions, n)
+        indices = np.empty_like(positions)
+        for epoch in np.unique(epochs):
+            indices[epochs == epoch] = _order(n, seed, int(epoch))[places[epochs == epoch]]
+        return indices
+
+    return tf.ensure_shape(tf.numpy_function(look_up, [positions], tf.int64, stateful=False), positions.shape)
+
+
+@functools.lru_cache(maxsize=8)  # successive batches ask for the same epoch, or the next
+def _order(n: int, seed: int, epoch: int) -> np.ndarray:
+    """The permutation of n images in an epoch, by sorting the numbers of a generator keyed by both.
+
+    NumPy keeps the raw numbers of its bit generators for ever, unlike those of its distributions.
+    """
+    key = np.asarray([seed ^ _ORDER_STREAM, epoch], np.uint64)
+    order = np.argsort(np.random.Philox(key=key).random_raw(n), kind="stable")
+    order.flags.writeable = False
+    return order
 
 
 def uniforms(first: tf.Tensor, count: int | tf.Tensor, seed: int) -> tf.Tensor:
@@ -66,7 +77,7 @@ def uniforms(first: tf.Tensor, count: int | tf.Tensor, seed: int) -> tf.Tensor:
       float32 [count, UNIFORMS_PER_IMAGE] in [0, 1). Row i depends on (seed, first + i) only: the
       generator is counter-based and a position owns its own counters.
     """
-    key = tf.constant([seed ^ (AUGMENT_STREAM << 16)], tf.uint64)
+    key = tf.constant([seed ^ (_AUGMENT_STREAM << 16)], tf.uint64)
     counter = tf.stack([tf.cast(first, tf.uint64) * _BLOCKS_PER_IMAGE, tf.constant(0, tf.uint64)])
     return tf.raw_ops.StatelessRandomUniformV2(
         shape=tf.stack([count, UNIFORMS_PER_IMAGE]),
@@ -80,3 +91,19 @@ def uniforms(first: tf.Tensor, count: int | tf.Tensor, seed: int) -> tf.Tensor:
 def first_position(step: tf.Tensor, batch_size: int, rank: int, size: int) -> tf.Tensor:
     """The first position of a rank's batch at a step (int64 scalar); the others follow it."""
     return step * (batch_size * size) + rank * batch_size
+
+
+def bounds_in_order(count: int, batch_size: int, rank: int, size: int) -> np.ndarray:
+    """Where the batches of a rank begin and end when all images are gone through once.
+
+    Ranks have consecutive parts whose lengths differ by 1 at most, in equally many batches.
+
+    Returns:
+      int64 [batches + 1]: batch k has the images from bounds[k] up to, not including, bounds[k +
+      1].
+    """
+    low, high = rank * count // size, (rank + 1) * count // size
+    batches = math.ceil(math.ceil(count / size) / batch_size)
+    # As many full batches as leave one image for each batch that follows.
+    ends = [min(low + (k + 1) * batch_size, high - (batches - 1 - k)) for k in range(batches)]
+    return np.asarray([low, *(max(low, end) for end in ends)], np.int64)

@@ -19,8 +19,11 @@ class Source(Protocol):
     labels: np.ndarray
     image_shape: tuple[int, int, int]
 
-    def fetch(self, indices: tf.data.Dataset, batch_size: int, workers: int) -> tf.data.Dataset:
-        """Turns int64 [b] vectors of image numbers, b <= batch_size, into uint8 [b, H, W, C]."""
+    def images(self, indices: tf.Tensor) -> tf.Tensor:
+        """The images of given numbers, int64 [b] -> uint8 [b, H, W, C], as operations of TensorFlow.
+
+        Called inside tf.data, which runs several batches at once.
+        """
         ...
 
 
@@ -29,9 +32,7 @@ class ArraySource:
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         if images.dtype != np.uint8 or images.ndim != 4:
-            raise ValueError(
-                f"images must be uint8 [N, H, W, C], got {images.dtype} {list(images.shape)}"
-            )
+            raise ValueError(f"images must be uint8 [N, H, W, C], got {images.dtype} {list(images.shape)}")
         if labels.shape != images.shape[:1]:
             raise ValueError(f"{images.shape[0]} images but labels of shape {list(labels.shape)}")
         self.labels = labels.astype(np.int32)
@@ -40,10 +41,6 @@ class ArraySource:
         with tf.device("CPU:0"):  # the input pipeline runs there
             self._images = tf.constant(images)
 
-    def fetch(self, indices: tf.data.Dataset, batch_size: int, workers: int) -> tf.data.Dataset:
+    def images(self, indices: tf.Tensor) -> tf.Tensor:
         """See Source."""
-        del batch_size
-        return indices.map(self._gather, num_parallel_calls=workers, deterministic=True)
-
-    def _gather(self, indices: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(tf.gather(self._images, indices), [None, *self.image_shape])
+        return tf.gather(self._images, indices)

@@ -89,21 +89,21 @@ def load(
         pixels = _decode(root, good, shape, workers, bad, keep=in_memory)
     _report(root, bad, len(names), bad_images)
 
-    kept = [number for number, name in enumerate(good) if name not in bad]
-    good = [good[number] for number in kept]
-    train, test, told_by = split_files(good, test_fraction)
-    if len(good) < _FEW_IMAGES:
+    place = {name: row for row, name in enumerate(good)}  # in `pixels`
+    train, test, told_by = split_files([name for name in good if name not in bad], test_fraction)
+    used = sorted({*train, *test})
+    if len(used) < _FEW_IMAGES:
         warnings.warn(
-            f"Only {len(good)} images in {printable(root)}: a model will memorise them.",
+            f"Only {len(used)} images in {printable(root)}: a model will memorise them.",
             stacklevel=2,
         )
-    class_names, classes = _labels(root, good, told_by, labels, label_attribute, attributes)
-    number = {name: (at, place) for at, (name, place) in enumerate(zip(good, kept, strict=True))}
+    class_names, classes = _labels(root, used, told_by, labels, label_attribute, attributes)
+    class_of = dict(zip(used, classes.tolist(), strict=True))
 
     def source(names: Sequence[str]) -> Source:
-        y = classes[[number[name][0] for name in names]]
+        y = np.asarray([class_of[name] for name in names], np.int32)
         if pixels is not None:
-            return ArraySource(pixels[[number[name][1] for name in names]], y)
+            return ArraySource(pixels[[place[name] for name in names]], y)
         return FileSource(root, names, y, shape, workers)
 
     values = None
@@ -125,9 +125,7 @@ def load(
     )
 
 
-def _read_headers(
-    root: str, names: Sequence[str], workers: int, bad: dict[str, BadImageError]
-) -> dict[str, Header]:
+def _read_headers(root: str, names: Sequence[str], workers: int, bad: dict[str, BadImageError]) -> dict[str, Header]:
     headers = {}
     for name, header in for_each_file(root, names, read_header, workers):
         if isinstance(header, BadImageError):
@@ -139,9 +137,7 @@ def _read_headers(
     return headers
 
 
-def _common_size(
-    root: str, headers: dict[str, Header], bad: dict[str, BadImageError]
-) -> tuple[int, int]:
+def _common_size(root: str, headers: dict[str, Header], bad: dict[str, BadImageError]) -> tuple[int, int]:
     sizes = sorted({(header.height, header.width) for header in headers.values()})
     if len(sizes) > 1:
         shown = ", ".join(f"{h}x{w}" for h, w in sizes[:5]) + (", ..." if len(sizes) > 5 else "")
@@ -154,9 +150,7 @@ def _common_size(
     return sizes[0]
 
 
-def _check_sizes(
-    headers: dict[str, Header], size: tuple[int, int], bad: dict[str, BadImageError]
-) -> None:
+def _check_sizes(headers: dict[str, Header], size: tuple[int, int], bad: dict[str, BadImageError]) -> None:
     for name, header in headers.items():
         try:
             centre_box((header.height, header.width), size)
@@ -175,9 +169,7 @@ def _decode(
 ) -> np.ndarray | None:
     """Decodes all; uint8 [len(names), *shape] if they are kept (rows of bad ones are undefined)."""
     pixels = np.empty((len(names), *shape), np.uint8) if keep else None
-    decoded = for_each_file(
-        root, names, lambda path: read_image(path, shape[:2], shape[2]), workers
-    )
+    decoded = for_each_file(root, names, lambda path: read_image(path, shape[:2], shape[2]), workers)
     for number, (name, image) in enumerate(decoded):
         if isinstance(image, BadImageError):
             bad[name] = image
@@ -192,9 +184,7 @@ def _report(root: str, bad: dict[str, BadImageError], count: int, bad_images: st
     lines = [f"{printable(name)} {error}" for name, error in sorted(bad.items())]
     message = f"{len(bad)} of {count} images in {printable(root)} cannot be used:\n{listing(lines)}"
     if bad_images == "error" or len(bad) == count:
-        raise DataError(
-            f"{message}\nRemove them, choose a smaller image_size, or set bad_images='skip'."
-        )
+        raise DataError(f"{message}\nRemove them, choose a smaller image_size, or set bad_images='skip'.")
     warnings.warn(message, stacklevel=3)
 
 
@@ -209,9 +199,7 @@ def _labels(
     """The names of the classes, or None, and int32 [len(names)]."""
     if label_attribute:
         if attributes is None or label_attribute not in attributes.names:
-            there = (
-                ", ".join(attributes.names) if attributes else "none (there is no attributes.csv)"
-            )
+            there = ", ".join(attributes.names) if attributes else "none (there is no attributes.csv)"
             raise DataError(f"There is no attribute {label_attribute!r}; there are: {there}.")
         column = rows_of(attributes, root, names)[:, attributes.names.index(label_attribute)]
         return (f"not {label_attribute}", label_attribute), (column > 0).astype(np.int32)
@@ -222,8 +210,7 @@ def _labels(
     if found is None:
         if labels == "folders":
             raise DataError(
-                f"labels='folders', but the images in {printable(root)} do not lie in two or more "
-                "sub-folders."
+                f"labels='folders', but the images in {printable(root)} do not lie in two or more sub-folders."
             )
         return None, np.zeros(len(names), np.int32)
     class_names = tuple(sorted(set(found)))

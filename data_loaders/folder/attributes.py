@@ -88,37 +88,22 @@ def read_attributes(path: str) -> Attributes:
         lines = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = next(lines, [])
         names = tuple(name.strip() for name in header[1:])
-        if (
-            not names
-            or len(names) > _MOST_ATTRIBUTES
-            or len(set(names)) != len(names)
-            or "" in names
-        ):
-            raise DataError(
-                f"{shown}: the first line must be 'filename' and the different names of the "
-                "attributes."
-            )
+        if not names or len(names) > _MOST_ATTRIBUTES or len(set(names)) != len(names) or "" in names:
+            raise DataError(f"{shown}: the first line must be 'filename' and the different names of the attributes.")
         rows: dict[str, int] = {}
         values = bytearray()
         for row in lines:
             if not row:
                 continue
             if len(row) != len(header):
-                raise DataError(
-                    f"{shown}, line {lines.line_num}: {len(row)} fields; "
-                    f"the header has {len(header)}."
-                )
+                raise DataError(f"{shown}, line {lines.line_num}: {len(row)} fields; the header has {len(header)}.")
             for value in row[1:]:
                 if value.strip() not in ("-1", "0", "1"):
-                    raise DataError(
-                        f"{shown}, line {lines.line_num}: value {value[:40]!r}; expected -1 or 1."
-                    )
+                    raise DataError(f"{shown}, line {lines.line_num}: value {value[:40]!r}; expected -1 or 1.")
                 values.append(int(value) + 1)
             name = row[0].strip().replace("\\", "/").removeprefix("./")
             if name in rows:
-                raise DataError(
-                    f"{shown}, line {lines.line_num}: a second row for {printable(name)}."
-                )
+                raise DataError(f"{shown}, line {lines.line_num}: a second row for {printable(name)}.")
             rows[name] = len(rows)
     except UnicodeDecodeError as error:
         raise DataError(f"{shown} is not UTF-8 text.") from error
@@ -142,7 +127,6 @@ def rows_of(attributes: Attributes, root: str, images: Sequence[str]) -> np.ndar
     missing = [printable(name) for name, row in zip(images, rows, strict=True) if row is None]
     if missing:
         raise DataError(
-            f"{printable(attributes.path)} has no row for {len(missing)} of {len(images)} images:\n"
-            f"{listing(missing)}"
+            f"{printable(attributes.path)} has no row for {len(missing)} of {len(images)} images:\n{listing(missing)}"
         )
     return attributes.values[np.asarray(rows, np.int64)]

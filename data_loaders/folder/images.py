@@ -82,9 +82,7 @@ def read_image(path: str | os.PathLike[str], size: tuple[int, int], channels: in
         if orientation in _ORIENTATIONS:
             pixels = pixels.transpose(_ORIENTATIONS[orientation])
         box = centre_box((pixels.height, pixels.width), size)
-        if pixels.size != (size[1], size[0]):
-            pixels = pixels.resize((size[1], size[0]), Image.Resampling.BOX, box=box)
-        return np.asarray(pixels, np.uint8).reshape(*size, channels)
+        return _average(pixels, box, size).reshape(*size, channels)
     except Exception as error:  # as above
         raise _bad(error) from error
 
@@ -109,6 +107,34 @@ def centre_box(have: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, 
     return left, top, left + box_width, top + box_height
 
 
+def _average(image: Image.Image, box: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
+    """Averages a part of an image down to `size`, rounded to the nearest level: uint8 [h, w(, C)].
+
+    Pixels that lie in two cells count in each by their part in it (Pillow's box filter, unlike its
+    `reduce`, gives every pixel to one cell).
+    """
+    left, top, right, bottom = box
+    have = (bottom - top, right - left)
+    if have[0] % size[0] == 0 and have[1] % size[1] == 0:
+        return np.asarray(image.reduce((have[1] // size[1], have[0] // size[0]), box=box))
+    # Large images: whole blocks first, at least four to a cell, for speed and memory.
+    block = max(1, have[0] // size[0] // 4), max(1, have[1] // size[1] // 4)
+    pixels = np.asarray(image.reduce((block[1], block[0]), box=box), np.float32)
+    rows, columns = (_overlaps(have[i], block[i], size[i]) for i in (0, 1))
+    cells = np.tensordot(rows, pixels, (1, 0))
+    cells = np.moveaxis(np.tensordot(cells, columns, (1, 1)), -1, 1)
+    return np.rint(cells).clip(0, 255).astype(np.uint8)
+
+
+def _overlaps(length: int, block: int, cells: int) -> np.ndarray:
+    """float32 [cells, blocks]: the part of each cell that each block covers; rows add up to 1."""
+    blocks = np.append(np.arange(0, length, block), length)
+    edges = np.arange(cells + 1) * (length / cells)
+    low = np.maximum(edges[:-1, None], blocks[None, :-1])
+    high = np.minimum(edges[1:, None], blocks[None, 1:])
+    return (np.maximum(high - low, 0) * (cells / length)).astype(np.float32)
+
+
 def _open(path: str | os.PathLike[str]) -> Image.Image:
     image = Image.open(path, formats=_FORMATS)
     width, height = image.size
@@ -128,9 +154,7 @@ def _is_gray(image: Image.Image) -> bool:
 def _flatten(image: Image.Image, mode: str) -> Image.Image:
     """Decodes into 8 bits without transparency."""
     if image.mode.startswith("I"):  # 16-bit grayscale
-        return Image.fromarray(
-            (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        ).convert(mode)
+        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert(mode)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         shown = Image.new("RGBA", image.size, (_BACKGROUND,) * 3 + (255,))
         shown.alpha_composite(image.convert("RGBA"))

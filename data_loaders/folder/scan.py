@@ -50,9 +50,7 @@ def find_images(root: str) -> list[str]:
                     elif extension in _OTHER_IMAGES:
                         others[extension] += 1
         except OSError as error:
-            raise DataError(
-                f"Cannot list {printable(os.path.join(root, relative))}: {error.strerror}."
-            ) from error
+            raise DataError(f"Cannot list {printable(os.path.join(root, relative))}: {error.strerror}.") from error
     there = ", ".join(f"{count} {extension}" for extension, count in sorted(others.items()))
     if not found:
         raise DataError(
@@ -86,15 +84,12 @@ def split_files(names: Sequence[str], test_fraction: float) -> tuple[list[str], 
         left_out = len(names) - len(train) - len(test)
         if left_out:
             warnings.warn(
-                f"There are folders train/ and {test_folder}/, so {left_out} images outside them "
-                "are left out.",
+                f"There are folders train/ and {test_folder}/, so {left_out} images outside them are left out.",
                 stacklevel=2,
             )
         return train, test, "folders"
     if len(names) == 1:
-        warnings.warn(
-            "There is one image only; it is used for training and for testing.", stacklevel=2
-        )
+        warnings.warn("There is one image only; it is used for training and for testing.", stacklevel=2)
         return list(names), list(names), "hash"
     places = {name: _place(name) for name in names}
     limit = test_fraction
@@ -130,12 +125,7 @@ def folder_classes(names: Sequence[str]) -> list[str] | None:
 
 def printable(name: str) -> str:
     """A file name that can be shown, whatever bytes it has."""
-    return (
-        name.encode("utf-8", "backslashreplace")
-        .decode("utf-8")
-        .replace("\n", "\\n")
-        .replace("\x1b", "\\x1b")
-    )
+    return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\n", "\\n").replace("\x1b", "\\x1b")
 
 
 def listing(items: Sequence[str], most: int = 20) -> str:

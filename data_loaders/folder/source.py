@@ -34,16 +34,10 @@ class FileSource:
         self._root, self._names = root, tuple(names)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
 
-    def fetch(self, indices: tf.data.Dataset, batch_size: int, workers: int) -> tf.data.Dataset:
+    def images(self, indices: tf.Tensor) -> tf.Tensor:
         """See Source."""
-        del batch_size, workers
-
-        def decode(batch: tf.Tensor) -> tf.Tensor:
-            images = tf.numpy_function(self._decode, [batch], tf.uint8, stateful=False)
-            return tf.ensure_shape(images, [None, *self.image_shape])
-
-        # Two batches at a time keep the threads busy while one of them waits for its last image.
-        return indices.map(decode, num_parallel_calls=2, deterministic=True)
+        images = tf.numpy_function(self._decode, [indices], tf.uint8, stateful=False)
+        return tf.ensure_shape(images, [None, *self.image_shape])
 
     def _decode(self, batch: np.ndarray) -> np.ndarray:
         images = np.empty((len(batch), *self.image_shape), np.uint8)
@@ -54,13 +48,9 @@ class FileSource:
     def _read(self, index: int) -> np.ndarray:
         name = self._names[index]
         try:
-            return read_image(
-                os.path.join(self._root, name), self.image_shape[:2], self.image_shape[2]
-            )
+            return read_image(os.path.join(self._root, name), self.image_shape[:2], self.image_shape[2])
         except BadImageError as error:
-            raise DataError(
-                f"{printable(name)} {error}; it was fine when the data set was loaded."
-            ) from error
+            raise DataError(f"{printable(name)} {error}; it was fine when the data set was loaded.") from error
 
 
 def for_each_file(
@@ -89,7 +79,5 @@ def for_each_file(
 
 def default_workers() -> int:
     """The processors that this process may use, at most 16."""
-    usable = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, 16)
