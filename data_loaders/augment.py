@@ -78,7 +78,8 @@ def augment(images: tf.Tensor, uniforms: tf.Tensor, how: Augmentation) -> tf.Ten
             fill_mode="NEAREST",
         )
     if how.flip:
-        images = tf.where(uniforms[:, 6, None, None, None] < 0.5, tf.reverse(images, axis=[2]), images)
+        # The raw op takes whole images by a vector; tf.where would broadcast it, three times slower.
+        images = tf.raw_ops.Select(condition=uniforms[:, 6] < 0.5, x=tf.reverse(images, axis=[2]), y=images)
     return images
 
 
