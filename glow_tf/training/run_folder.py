@@ -35,7 +35,7 @@ def read_config(logdir: Path) -> dict[str, Any] | None:
         return None
     except NotADirectoryError:
         raise TrainError(f"logdir {logdir} is a file; a folder is needed") from None
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
         pass
     raise TrainError(f"{path} is not the configuration of a run; choose another logdir")
 
