@@ -1,0 +1,81 @@
+"""python -m glow_tf sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import glow_tf
+from tests.commands.conftest import picture
+
+
+def tiles(path, scale=1, side=8):
+    """[rows, columns, side, side, C] of a grid."""
+    pixels = picture(path)[::scale, ::scale]
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    rows, columns = pixels.shape[0] // side, pixels.shape[1] // side
+    return pixels.reshape(rows, side, columns, side, -1).swapaxes(1, 2)
+
+
+def test_the_picture_is_what_the_model_samples(glow, models, tmp_path):
+    said = glow("sample", models / "rgb", "--n", 5, "--temperature", 0.6, "--seed", 3, "--scale", 1, "--out", "s.png")
+    wanted = glow_tf.load(models / "rgb").sample(5, temperature=0.6, seed=3).numpy()
+    grid = tiles(tmp_path / "s.png")
+    assert grid.shape[:2] == (2, 3)
+    np.testing.assert_array_equal(grid.reshape(6, 8, 8, 3)[:5], wanted)
+    assert not grid[1, 2].any()
+    assert "5 samples" in said
+    assert "weights of" in said
+
+
+def test_the_batch_does_not_matter(glow, models, tmp_path):
+    for batch in (1, 16):
+        glow("sample", models / "rgb", "--n", 4, "--batch", batch, "--out", f"{batch}.png")
+    assert np.abs(picture(tmp_path / "1.png").astype(int) - picture(tmp_path / "16.png")).max() <= 1
+
+
+def test_several_temperatures_are_rows_of_the_same_latents(glow, models, tmp_path):
+    glow("sample", models / "rgb", "--n", 3, "--temperature", 0, 0.5, 1, "--scale", 1, "--out", "s.png")
+    grid = tiles(tmp_path / "s.png")
+    assert grid.shape[:2] == (3, 3)
+    np.testing.assert_array_equal(grid[0, 0], grid[0, 1])
+    wanted = glow_tf.load(models / "rgb").sample(3, temperature=0.5, seed=0).numpy()
+    assert np.abs(grid[1].astype(int) - wanted).max() <= 1
+
+
+def test_tiny_images_are_enlarged(glow, models, tmp_path):
+    glow("sample", models / "rgb", "--n", 1)
+    assert picture(tmp_path / "samples.png").shape == (32, 32, 3)
+
+
+def test_classes_are_the_columns(glow, models, tmp_path):
+    glow("sample", models / "classes", "--n", 6, "--columns", 3, "--temperature", 0, "--scale", 1, "--out", "all.png")
+    glow("sample", models / "classes", "--n", 2, "--label", 1, "--temperature", 0, "--scale", 1, "--out", "one.png")
+    every, one = tiles(tmp_path / "all.png"), tiles(tmp_path / "one.png")
+    np.testing.assert_array_equal(every[0], every[1])
+    assert (every[0, 0] != every[0, 1]).any()
+    np.testing.assert_array_equal(every[0, 1], one[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--temperature", "hot"], "'hot': a number of at least 0"),
+        (["--temperature", "-1"], "a number of at least 0"),
+        (["--temperature", "nan"], "a number of at least 0"),
+        (["--n", "0"], "'0': a whole number of at least 1"),
+        (["--n", "9000000"], "more than 268435456 pixels"),
+        (["--label", "1"], "not class-conditional"),
+        (["--columns", "2", "--temperature", "0", "1"], "--columns is for one temperature"),
+        (["--out", "x.bmp"], "must end in .png"),
+        (["--out", "nowhere/x.png"], "there is no folder nowhere"),
+        (["--sed", "1"], "unrecognized arguments: --sed 1"),
+        (["--polyak"], "holds one set of weights"),
+    ],
+)
+def test_wrong_arguments(error, models, words, what):
+    assert what in error("sample", models / "rgb", *words)
+
+
+def test_a_class_that_the_model_has_not(error, models):
+    assert "classes 0 to 2" in error("sample", models / "classes", "--label", "3")
