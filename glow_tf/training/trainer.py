@@ -53,6 +53,7 @@ class Trainer:
         self._step_function = tf.function(self._train_step, autograph=False)
         self._evaluate_function = tf.function(self._evaluate, autograph=False)
         self.is_averaged = False
+        self._results: tf.Tensor | None = None
         self._awaits_initialization = not glow.initialized
 
     @property
@@ -124,6 +125,7 @@ class Trainer:
         step = tf.constant(self.state.step, tf.int64)
         wishes = tf.constant([stop, save], tf.float64)
         results = self._step_function(x, y, noise, step, tf.constant(lr, tf.float64), wishes)
+        self._results = results
         self.state.step += 1
         self.state.n_processed += self.config.n_batch_train * self.workers.size
         self.state.n_images += x.shape[0] * self.workers.size
@@ -133,6 +135,11 @@ class Trainer:
         """The numbers of a step; waits until they are there."""
         values = np.asarray(results, np.float64).tolist()
         return dict(zip((*METRICS, "stop", "save", "grad_norm"), values, strict=True))
+
+    @property
+    def gradient_norm(self) -> float | None:
+        """Global norm of the last step's averaged gradient, before its update; None before any step."""
+        return None if self._results is None else self.read(self._results)["grad_norm"]
 
     def evaluate(self, x: Any, y: Any = None, noise: Any = None) -> tf.Tensor:
         """The four metrics of every image, [N, 4], with the model's weights as they are."""

@@ -1,0 +1,101 @@
+"""The flags: the original's names and defaults, and one clear line for wrong use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from glow_tf.config import GlowConfig
+from glow_tf.training import flags
+from glow_tf.training.config import TrainConfig
+from tests.training.common import REPOSITORY
+
+# Every flag of the original's train.py with its default.
+ORIGINAL_TRAIN = {
+    "verbose": False, "restore_path": "", "logdir": "./logs", "problem": "cifar10", "category": "",
+    "data_dir": "", "dal": 1, "fmap": 1, "pmap": 16, "n_train": 50000, "n_test": -1,
+    "n_batch_train": 64, "n_batch_test": 50, "n_batch_init": 256, "optimizer": "adamax", "lr": 0.001,
+    "beta1": 0.9, "polyak_epochs": 1, "weight_decay": 1.0, "epochs": 1000000, "epochs_warmup": 10,
+    "epochs_full_valid": 50, "gradient_checkpointing": 1, "anchor_size": 32, "n_sample": 1,
+    "epochs_full_sample": 50, "seed": 0,
+}  # fmt: skip
+ORIGINAL_MODEL = {
+    "width": 512, "depth": 32, "weight_y": 0.0, "n_bits_x": 8, "n_levels": 3, "learntop": False,
+    "ycond": False, "flow_permutation": "invconv", "flow_coupling": "additive",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults_are_the_originals():
+    model, config = flags.parse([])
+    assert {name: getattr(config, name) for name in ORIGINAL_TRAIN} == ORIGINAL_TRAIN
+    assert model["image_size"] == 32
+    glow = GlowConfig.from_dict(model)
+    assert {name: getattr(glow, name) for name in ORIGINAL_MODEL} == ORIGINAL_MODEL
+
+
+def test_the_original_readmes_lines_parse():
+    line = "--problem cifar10 --image_size 32 --n_level 3 --depth 32 --flow_permutation 2 --flow_coupling 1"
+    line += " --seed 0 --learntop --lr 0.001 --n_bits_x 5 --ycond --weight_y=0.01"
+    model, config = flags.parse(line.split())
+    glow = GlowConfig.from_dict({**model, "n_y": 10})
+    assert (glow.n_levels, glow.flow_coupling, glow.weight_y, glow.n_bits_x) == (3, "affine", 0.01, 5)
+    assert config.lr == 0.001
+
+
+def test_every_setting_has_its_flag():
+    actions = {action.dest for action in flags.make_parser()._actions}
+    settings = set(TrainConfig().to_dict()) | {f for f in GlowConfig(image_size=8).to_dict()}
+    assert settings - actions == {"train_its", "n_y", "channels"}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--problem nope", "unknown problem 'nope'; there are: digits"),
+        ("--image_size 30", "divisible by 2\\*\\*n_levels = 8"),
+        ("--n_levels 6", "n_levels of at most 5"),
+        ("--gradient_checkpointing 1 --memory store", "contradicts --memory store"),
+        ("--gradient_checkpointing 0 --memory reversible", "contradicts --memory reversible"),
+        ("--weight_y 0.1", "ycond"),
+        ("--image_dir . --problem mnist", "--image_dir needs --problem folder"),
+        ("--problem folder", "needs --image_dir"),
+        ("--problem folder --image_dir . --data_dir .", "give one of them"),
+        ("--data_dir nowhere", "no such folder"),
+        ("--resume --dry_run", "give one of them"),
+        ("--optimizer sgd", "invalid choice"),
+        ("--depth many", "invalid int"),
+        ("--lr -1", "lr is -1"),
+        ("--polyak_epochs 0", "polyak_epochs"),
+        ("--beta1 1", "beta1"),
+        ("--weight_decay 0", "weight_decay"),
+        ("--n_test 0", "n_test"),
+        ("--dept 3 --unheard_of", "unheard_of"),
+    ],
+)
+def test_wrong_use_is_one_line(line, says, capsys):
+    with pytest.raises(SystemExit) as end:
+        flags.parse(line.split())
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("train.py: error: ") and said.count("\n") == 1
+    with pytest.raises(ValueError, match=says):
+        raise ValueError(said)
+
+
+def test_gradient_checkpointing_is_the_originals_spelling():
+    assert flags.parse([])[1].resolve_memory() == "reversible"
+    assert flags.parse(["--gradient_checkpointing", "0"])[1].resolve_memory() == "store"
+    assert flags.parse(["--memory", "checkpoint"])[1].resolve_memory() == "checkpoint"
+
+
+def test_errors_come_before_tensorflow():
+    code = "import sys, train; code = None\ntry: train.main(['--lr', 'x'])\nexcept SystemExit as e: code = e.code\n"
+    code += "assert code == 2 and 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

@@ -1,0 +1,110 @@
+"""Whole runs, in this process."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import glow_tf
+from glow_tf.training import TrainError, train
+from glow_tf.training.checkpoints import best_checkpoint, list_checkpoints
+from tests.training.common import MODEL, TRAIN, assert_same_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of three epochs from beginning to end."""
+    logdir = tmp_path_factory.mktemp("runs") / "whole"
+    return logdir, train(MODEL, {**TRAIN, "logdir": str(logdir), "checkpoint_steps": 5})
+
+
+def test_everything_is_written(run):
+    logdir, result = run
+    assert result.exit_code == 0 and result.steps == 12
+    config = json.loads((logdir / "config.json").read_text())
+    assert config["model"]["channels"] == 1 and config["model"]["n_y"] == 10
+    assert config["weights in model/"] == "last step"
+    header, *lines = [json.loads(line) for line in (logdir / "train.txt").read_text().splitlines()]
+    assert header["n_batch_train"] == 16 and header["depth"] == 2
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    keys = {"epoch", "n_processed", "n_images", "train_time", "loss", "bits_x", "bits_y", "pred_loss"}
+    assert set(lines[-1]) == keys and lines[-1]["n_processed"] == 192
+    assert lines[0]["loss"] == f"{float(lines[0]['loss']):.4f}"
+    _, *tests = [json.loads(line) for line in (logdir / "test.txt").read_text().splitlines()]
+    assert [line["epoch"] for line in tests] == [2, 3]
+    assert tests[-1]["bits_x"] == f"{result.test['bits_x']:.4f}"
+    for epoch in (1, 3):
+        for i in range(8):
+            picture = Image.open(logdir / f"epoch_{epoch}_sample_{i}.png")
+            assert picture.size == (10 * 8 * 4, 10 * 8 * 4)
+    assert result.picture == logdir / "epoch_3_sample_4.png"
+    assert list((logdir / "events").iterdir())
+    assert len(list_checkpoints(logdir / "checkpoints")) in (2, 3)
+    assert best_checkpoint(logdir / "checkpoints").name.startswith("000000008-")
+    assert not list(logdir.rglob(".writing*"))
+
+
+def test_the_saved_model_gives_the_reported_bits(run):
+    logdir, _ = run
+    glow = glow_tf.load(logdir / "model")
+    newest = np.load(list_checkpoints(logdir / "checkpoints")[-1] / "weights.npz")
+    for name, variable in glow.named_variables().items():
+        np.testing.assert_array_equal(variable, newest[name])
+
+
+@pytest.mark.parametrize("steps", [2, 4, 7])
+def test_a_run_in_two_parts_is_the_same_run(run, tmp_path, steps):
+    """Bit-equal weights, moments, averages and log lines, wherever it stopped."""
+    settings = {**TRAIN, "logdir": str(tmp_path / "parts")}
+    train(MODEL, {**settings, "steps": steps})
+    result = train(MODEL, {**settings, "resume": True})
+    assert result.steps == 12
+    assert_same_run(run[0], tmp_path / "parts")
+
+
+def test_a_folder_that_holds_a_run_is_refused(run):
+    logdir, _ = run
+    with pytest.raises(TrainError, match="holds a run already"):
+        train(MODEL, {**TRAIN, "logdir": str(logdir)})
+    with pytest.raises(TrainError, match=r"depth is 2 there, 3 here; lr is 0.001 there, 0.5 here"):
+        train({**MODEL, "depth": 3}, {**TRAIN, "logdir": str(logdir), "resume": True, "lr": 0.5})
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capsys):
+    settings = {**TRAIN, "logdir": str(tmp_path / "run"), "epochs": 1, "checkpoint_steps": 2}
+    train(MODEL, settings)
+    newest = list_checkpoints(tmp_path / "run/checkpoints")[-1]
+    content = bytearray((newest / "weights.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (newest / "weights.npz").write_bytes(content)
+    train(MODEL, {**settings, "resume": True})
+    said = capsys.readouterr().out
+    assert f"{newest / 'weights.npz'}: damaged" in said and "from step 2 to step 4" in said
+
+
+def test_dry_run_does_one_of_everything_and_leaves_the_folder_usable(tmp_path):
+    settings = {**TRAIN, "logdir": str(tmp_path)}
+    result = train(MODEL, {**settings, "dry_run": True, "polyak": True})
+    assert result.steps == 1 and result.test and result.picture.exists()
+    assert glow_tf.load(result.model).config.channels == 1
+    assert train(MODEL, {**settings, "steps": 1}).steps == 1
+
+
+def test_starting_from_other_weights(run, tmp_path):
+    logdir, result = run
+    for index, path in enumerate((logdir, logdir / "model", list_checkpoints(logdir / "checkpoints")[-1])):
+        settings = {**TRAIN, "logdir": str(tmp_path / str(index)), "restore_path": str(path), "lr": 0.0}
+        again = train(MODEL, {**settings, "steps": 1})
+        assert again.test == result.test
+    with pytest.raises(TrainError, match="restore_path"):
+        train(MODEL, {**TRAIN, "logdir": str(tmp_path / "none"), "restore_path": str(tmp_path / "x")})
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(tmp_path):
+    settings = {**TRAIN, "logdir": str(tmp_path), "lr": 1e30, "epochs_warmup": 0}
+    with pytest.raises(TrainError, match="nothing was saved"):
+        train(MODEL, settings)
+    assert not list_checkpoints(tmp_path / "checkpoints")
