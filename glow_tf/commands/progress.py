@@ -49,7 +49,7 @@ class Progress:
             self._bar.update(n)
             return
         now = time.monotonic()
-        if now - self._last < _EVERY:
+        if now - self._last < _EVERY or self._done >= self._total:
             return
         self._last = now
         left = (now - self._begin) / self._done * (self._total - self._done)

@@ -39,6 +39,12 @@ def make_run(folder: Path, *, polyak: bool, model: bool = True, **fields) -> glo
     return glow
 
 
+@pytest.fixture(autouse=True)
+def no_progress(monkeypatch) -> None:
+    """On a slow machine there would be lines on stderr that say how far it is."""
+    monkeypatch.setattr("glow_tf.commands.progress._EVERY", float("inf"))
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory) -> Path:
     """rgb, classes: saved models; run: a run on the digits; none of them to be changed."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def program(*words):
+    """A real run; it has the time that a busy machine needs."""
     return subprocess.run(
         [sys.executable, "-m", "glow_tf", *map(str, words)], capture_output=True, text=True, timeout=300, cwd=ROOT
     )
@@ -47,7 +45,7 @@ def test_wrong_arguments_are_answered_before_tensorflow_is_imported():
 def test_a_real_run(models, tmp_path):
     done = program("sample", models / "run", "--n", 4, "--out", tmp_path / "s.png")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert [line for line in done.stderr.splitlines() if not line.startswith("sampling: ")] == []
     assert done.stdout == f"{tmp_path / 's.png'}: 4 samples, temperature 0.7, seed 0; raw weights after step 7\n"
     assert picture(tmp_path / "s.png").shape == (64, 64)
 
@@ -60,17 +58,18 @@ def test_a_real_error(models, tmp_path):
     assert done.stderr == f"python -m glow_tf: error: {tmp_path / 'x.png'} is no PNG or JPEG image\n"
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="POSIX signals")
-def test_ctrl_c(models, tmp_path):
-    command = [sys.executable, "-m", "glow_tf", "sample", str(models / "run"), "--n", "30000", "--batch", "1"]
+def test_ctrl_c_while_a_file_is_written_leaves_what_was_there(models, tmp_path, monkeypatch, capsys):
+    def stopped(pictures, path, *_):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
     out = tmp_path / "s.png"
-    running = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    time.sleep(5)
-    running.send_signal(signal.SIGINT)
-    err = running.communicate(timeout=60)[1]
-    assert running.returncode == 130, err
-    assert err.splitlines()[-1] == "python -m glow_tf: stopped"
-    assert list(tmp_path.iterdir()) == []
+    out.write_bytes(b"before")
+    monkeypatch.setattr("glow_tf.images.save_raster", stopped)
+    assert main(["sample", str(models / "rgb"), "--n", "1", "--out", str(out)]) == 130
+    assert capsys.readouterr().err == "python -m glow_tf: stopped\n"
+    assert out.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_no_command(error):
