@@ -25,3 +25,37 @@ GOLDEN = {
     ),
 }
 BIN_EDGE = 1e-5  # a continuous value this near to a bin's edge may be rounded to either bin
+
+LAYERS = {
+    # kind: (largest difference relative to the largest magnitude, which counts as 1 if smaller; why)
+    "inverse float32": (2e-5, "a few dozen roundings of 6e-8, times the condition number of a perturbed rotation (10)"),
+    "inverse float64": (1e-12, "as float32, with roundings of 1e-16 and room for three steps"),
+    "log-det": (1e-10, "an LU decomposition of a 24 x 24 Jacobian in float64"),
+    "tf.function": (1e-12, "float64; the graph's optimiser may change the order of additions"),
+    "bfloat16": (2e-2, "bfloat16 keeps 2**-8 = 4e-3 relative; three layers, small cancellations"),
+    "extreme": (1e-4, "as inverse float32, where the coupling's scale may be small: up to 10 sigma into the sigmoid"),
+}
+
+NETWORK = {
+    # kind: (largest difference, absolute and relative; why); float64, magnitudes around 1
+    "value": (1e-12, "sums of up to 64 products in another order"),
+    "gradient": (1e-11, "as value, three sums deep"),
+    "std": (1e-4, "the original adds 1e-6 to a standard deviation that is as small as 0.01 here"),
+    "bfloat16": (3e-2, "three products of numbers rounded to 4e-3"),
+}
+
+LEVEL = {
+    # kind: (largest difference; why). Gradients: relative to the largest magnitude of each gradient
+    "value": (1e-11, "float64: actnorm and permutation are folded into one product, a few dozen roundings a step"),
+    "bfloat16": (3e-2, "the folded product rounds otherwise, which may move a number to the next bfloat16: 4e-3"),
+    "gradient float64": (1e-10, "the project's own claim, at 32 steps too"),
+    "gradient float32": (1e-4, "the project's own claim, at 32 steps too"),
+    "gradient bfloat16": (1e-1, "not rounding but bias: every activation and product has 4e-3, against float32"),
+}
+
+MODEL = {
+    # kind: (largest difference; why)
+    "latents": (2e-5, "float32: a few dozen roundings of 6e-8 of latents up to 4, times perturbed weights' condition"),
+    "bfloat16": (2e-2, "the network sees an input that is rounded otherwise, by one bfloat16 step of 4e-3 at worst"),
+    "numeric": (1e-5, "central differences of 1e-6: their error is 1e-10 relative for each of 32 columns, times 256"),
+}

@@ -1,0 +1,158 @@
+"""The three ways to a level's gradient all give autodiff's; the graph does not grow with depth."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tests.random_weights import perturb, random_glow
+from tests.test_flow import KINDS, images
+from tests.tolerances import LEVEL
+
+from glow_tf.flow import FlowLevel
+from glow_tf.memory import MEMORY
+
+exact_kinds = pytest.mark.parametrize("kind", [kind for kind in KINDS if "bfloat16" not in kind])
+
+
+@functools.cache
+def make_level(kind, dtype=tf.float64, depth=3, width=5):
+    return perturb(FlowLevel(depth, 4, width, name="level", dtype=dtype, seed=1, **KINDS[kind]))
+
+
+def lone_steps(level, x, direction):
+    """The steps one after another as plain functions of the stacked weights: for TensorFlow to differentiate."""
+    weights = level.step.weights()
+    method = level.step.forward_with if direction == "forward" else level.step.inverse_with
+    order = range(level.depth) if direction == "forward" else reversed(range(level.depth))
+    total = 0.0
+    for k in order:
+        x, log_det = method(tf.nest.map_structure(lambda weight, k=k: weight[k], weights), x)
+        total += log_det
+    return x, total
+
+
+def gradients(level, run, x):
+    """Of a random linear function of the result and the log-det, to the input and every weight."""
+    random = np.random.default_rng(7)
+    d_y = tf.constant(random.standard_normal(x.shape), x.dtype)
+    d_log_det = tf.constant(random.standard_normal(x.shape[:1]), x.dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        result = run(x)
+    sources = {"input": x, **{v.name: v for v in level.trainable_variables}}
+    return tape.gradient(list(result), sources, output_gradients=[d_y, d_log_det])
+
+
+def assert_same(ours, wanted, kind):
+    assert set(ours) == set(wanted)
+    for name, value in wanted.items():
+        assert value is not None, name
+        assert ours[name] is not None, f"{name} has no gradient"
+        scale = np.abs(value).max()
+        assert scale > 0, f"{name}: a gradient that is zero shows nothing"
+        difference = np.abs(np.asarray(ours[name]) - np.asarray(value)).max() / scale
+        assert difference <= LEVEL[kind][0], f"{name}: relative difference {difference:.1e}"
+
+
+@functools.cache
+def wanted_gradients(kind, direction, dtype):
+    level, x = make_level(kind, dtype), images(dtype=dtype.as_numpy_dtype)
+    return gradients(level, lambda x: lone_steps(level, x, direction), x)
+
+
+@exact_kinds
+@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_gradient_forward(kind, memory, dtype):
+    level, x = make_level(kind, dtype), images(dtype=dtype.as_numpy_dtype)
+    ours = gradients(level, lambda x: level.forward(x, memory), x)
+    assert_same(ours, wanted_gradients(kind, "forward", dtype), f"gradient {dtype.name}")
+
+
+@exact_kinds
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_gradient_inverse(kind, dtype):
+    level, y = make_level(kind, dtype), images(dtype=dtype.as_numpy_dtype)
+    ours = gradients(level, level.inverse, y)
+    assert_same(ours, wanted_gradients(kind, "inverse", dtype), f"gradient {dtype.name}")
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+def test_gradient_in_a_function_of_unknown_sizes(memory):
+    level = make_level("invconv, affine")
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 4], tf.float64)])
+    def traced(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y, log_det = level.forward(x, memory)
+            back, back_log_det = level.inverse(tf.sin(y))
+            value = tf.reduce_sum(tf.sin(back)) + tf.reduce_sum(log_det * tf.sin(back_log_det))
+        return tape.gradient(value, [x, *level.trainable_variables])
+
+    x = images()
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y, log_det = lone_steps(level, x, "forward")
+        back, back_log_det = lone_steps(level, tf.sin(y), "inverse")
+        value = tf.reduce_sum(tf.sin(back)) + tf.reduce_sum(log_det * tf.sin(back_log_det))
+    wanted = tape.gradient(value, [x, *level.trainable_variables])
+    names = [str(i) for i in range(len(wanted))]
+    for n in (1, 3):
+        if n == 3:
+            assert_same(
+                dict(zip(names, traced(x), strict=True)), dict(zip(names, wanted, strict=True)), "gradient float64"
+            )
+        else:
+            assert all(np.isfinite(g).all() for g in traced(x[:1, :1]))
+
+
+def test_modes_agree_at_full_depth():
+    level, x = make_level("invconv, affine", depth=32, width=8), images()
+    results = {memory: gradients(level, lambda x, m=memory: level.forward(x, m), x) for memory in MEMORY}
+    assert_same(results["store"], gradients(level, lambda x: lone_steps(level, x, "forward"), x), "gradient float64")
+    for memory in ("checkpoint", "reversible"):
+        assert_same(results[memory], results["store"], "gradient float64")
+
+
+def test_modes_agree_at_full_depth_in_float32():
+    level, x = make_level("invconv, affine", tf.float32, depth=32, width=8), images(dtype=np.float32)
+    results = {memory: gradients(level, lambda x, m=memory: level.forward(x, m), x) for memory in MEMORY}
+    for memory in ("checkpoint", "reversible"):
+        assert_same(results[memory], results["store"], "gradient float32")
+
+
+def test_bfloat16_gradients_are_near():
+    exact = make_level("invconv, affine", tf.float32)
+    rounded = make_level("invconv, affine, bfloat16", tf.float32)
+    x = images(dtype=np.float32)
+    wanted = gradients(exact, lambda x: exact.forward(x, "store"), x)
+    for memory in MEMORY:
+        ours = gradients(rounded, lambda x, m=memory: rounded.forward(x, m), x)
+        assert_same(ours, wanted, "gradient bfloat16")
+
+
+def nodes_of_training_gradient(memory, depth):
+    """Graph nodes, function bodies included, of the gradient of the loss."""
+    glow = random_glow(memory=memory, depth=depth)
+    images_spec = tf.TensorSpec([None, *glow.config.image_shape], tf.uint8)
+    noise_spec = tf.TensorSpec([None, *glow.config.image_shape], tf.float32)
+
+    @tf.function(input_signature=[images_spec, noise_spec], autograph=False)
+    def step(x, noise):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(glow.losses(x, None, noise)["loss"])
+        return tape.gradient(loss, glow.trainable_variables)
+
+    graph = step.get_concrete_function().graph.as_graph_def()
+    return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+def test_graph_does_not_grow_with_depth(memory):
+    shallow, deep = (nodes_of_training_gradient(memory, depth) for depth in (4, 64))
+    assert shallow == deep
+    assert shallow < 20_000
