@@ -19,13 +19,19 @@ class ResultLog:
     """A file of JSON lines with the original's keys: hyper-parameters first, then one line a result.
 
     Its metrics are strings of four decimals, under the names loss, bits_x, bits_y and pred_loss
-    (the classification error); both as the original. A resumed run drops the lines of what it will
-    do again.
+    (the classification error); both as the original.
+
+    Args:
+      path: the file.
+      header: the hyper-parameters.
+      resumed: where the run goes on; the lines of what it will do again are dropped. None: it is new.
+      every: a resumed run also drops results of other epochs than every so many: the test at the
+        end of a run that goes on after all.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any], resumed: TrainState | None) -> None:
+    def __init__(self, path: Path, header: Mapping[str, Any], resumed: TrainState | None, every: int = 1) -> None:
         self._path = path
-        lines = _lines_before(path, resumed) if resumed else []
+        lines = _lines_before(path, resumed, every) if resumed else []
         if not lines:
             lines = [json.dumps(dict(header)) + "\n"]
         temporary = path.with_name(f".writing-{path.name}")
@@ -40,7 +46,7 @@ class ResultLog:
             file.write(json.dumps({**counters, **results}) + "\n")
 
 
-def _lines_before(path: Path, state: TrainState) -> list[str]:
+def _lines_before(path: Path, state: TrainState, every: int) -> list[str]:
     """The whole lines of a log that a run in this state has written (a crash may have left more)."""
     kept: list[str] = []
     for line in path.read_text().splitlines(keepends=True) if path.exists() else ():
@@ -51,7 +57,8 @@ def _lines_before(path: Path, state: TrainState) -> list[str]:
             break  # half a line: the crash came while it was written
         if seen > state.n_processed or (seen == state.n_processed and epoch > state.epochs_done):
             break
-        kept.append(line if line.endswith("\n") else line + "\n")
+        if epoch % every == 0:
+            kept.append(line if line.endswith("\n") else line + "\n")
     return kept
 
 

@@ -163,7 +163,12 @@ class _Run:
                 continue
             x, y = next(batches)
             wanted = self.keeper.wanted()
-            results = self.trainer.dispatch(x, y, stop=self.stopper.asked, save=wanted)
+            try:
+                results = self.trainer.dispatch(x, y, stop=self.stopper.asked, save=wanted)
+            except tf.errors.InvalidArgumentError as error:
+                if "not invertible" not in str(error):
+                    raise
+                raise self._diverged("a 1x1 convolution is not invertible any more") from None
             if pending is not None:
                 self._count(pending)
             pending = results
@@ -182,17 +187,22 @@ class _Run:
         seconds, self._clock = now - self._clock, now
         state.train_time += seconds
         if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
-            raise TrainError(
-                f"epoch {state.epochs_done + 1}, step {state.epoch_step + 1} of the epoch: the loss is"
-                f" {metrics['loss']}, its gradient's norm {metrics['grad_norm']}; nothing was saved since. A lower"
-                " --lr or a longer --epochs_warmup may help: in a new --logdir, with --restore_path this one"
-            )
+            raise self._diverged(f"the loss is {metrics['loss']}, its gradient's norm {metrics['grad_norm']}")
         state.add(metrics)
         self.reports.progress.step(state, metrics, self.batch * self.workers.size)
         if self.config.verbose:
             self.reports.say(f"{state.n_processed} {seconds:.3f} {metrics}")
         for wish in self._wishes:
             self._wishes[wish] |= metrics[wish] > 0
+
+    def _diverged(self, what: str) -> TrainError:
+        """The error for a run that cannot go on; every worker comes to it at the same step."""
+        state = self.state
+        return TrainError(
+            f"training diverged in epoch {state.epochs_done + 1}, step {state.epoch_step + 1}: {what}. Nothing was"
+            " saved since the last checkpoint. A lower --lr or a longer --epochs_warmup may help, in a new --logdir"
+            f" with --restore_path {self.logdir} where that has a checkpoint"
+        )
 
     def _end_epoch(self) -> bool:
         """Logs, evaluates, draws and closes the epoch; False where a signal came meanwhile."""

@@ -33,7 +33,7 @@ class Reports:
         if self._chief:
             state = trainer.state if resumed else None
             self._train = ResultLog(logdir / "train.txt", header, state)
-            self._test = ResultLog(logdir / "test.txt", header, state)
+            self._test = ResultLog(logdir / "test.txt", header, state, trainer.config.epochs_full_valid)
             self._board = TensorBoard(logdir / "events")
 
     @property

@@ -115,7 +115,7 @@ class Trainer:
             raise RuntimeError("the model has the averaged weights; train outside `averaged()`")
         if self._awaits_initialization:
             self._awaits_initialization = False
-            if self.glow.initialized:
+            if self.glow.initialized and self.state.step == 0:  # later steps: restored, with its average
                 self.restart_average()
         if lr is None:
             lr = self.config.lr_at(self.state.n_processed)
