@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from glow_tf.model import Glow
     from glow_tf.openai import CheckpointError, load_openai_checkpoint
     from glow_tf.saving import SavedModelError, load, save
+    from glow_tf.training import TrainConfig, Trainer
 
 _HOMES = {
     "CheckpointError": "openai",
@@ -21,6 +22,8 @@ _HOMES = {
     "Glow": "model",
     "GlowConfig": "config",
     "SavedModelError": "saving",
+    "TrainConfig": "training",
+    "Trainer": "training",
     "flatten_latents": "latent",
     "load": "saving",
     "load_openai_checkpoint": "openai",
@@ -35,6 +38,8 @@ __all__ = [
     "Glow",
     "GlowConfig",
     "SavedModelError",
+    "TrainConfig",
+    "Trainer",
     "flatten_latents",
     "load",
     "load_openai_checkpoint",

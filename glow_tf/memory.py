@@ -88,16 +88,15 @@ class _Loop:
     def _net(self, folded: Folded, z: tf.Tensor) -> tuple[tf.Tensor, Activations]:
         return CouplingNet.apply(folded, z, self.coupling.compute_dtype)
 
-    def _fold(self, net: Any) -> Folded:
-        return CouplingNet.fold(net, *self.size)
+    def _fold(self, net: Weights) -> Folded:
+        return self.coupling.net.fold(net, *self.size)
 
-    def _net_gradient(self, net: Any, kept: Activations, d_h: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        """(d_z, gradients of the network's stored weights)."""
+    def _fold_taped(self, net: Weights) -> tuple[Folded, Callable[[Folded], Any]]:
+        """(the folded network, the function from its gradients to the stored weights')."""
         with tf.GradientTape() as tape:
             tape.watch(tf.nest.flatten(net))
             folded = self._fold(net)
-        d_z, d_folded = CouplingNet.vjp(folded, kept, d_h)
-        return d_z, tape.gradient(folded, net, output_gradients=d_folded)
+        return folded, lambda d_folded: tape.gradient(folded, net, output_gradients=d_folded)
 
     # Forward: x -> y
 
@@ -129,9 +128,10 @@ class _Loop:
         def body(k: tf.Tensor, y: tf.Tensor, d_y: tf.Tensor, gradients: list[tf.TensorArray]) -> tuple[Any, ...]:
             k -= 1
             step = self._step(k)
+            folded, unfold = self._fold_taped(step.net)
             if memory == "reversible":
                 unchanged, after = tf.split(y, 2, -1)
-                h, activations = self._net(self._fold(step.net), unchanged)
+                h, activations = self._net(folded, unchanged)
                 before, _ = self.coupling.uncouple(h, after)
                 x = per_pixel(tf.concat([unchanged, before], -1), step.inverse) - step.bias
             else:
@@ -143,10 +143,11 @@ class _Loop:
                         Activations(*(array.read(k) for array in kept[2:])),
                     )
                 else:
-                    h, activations = self._net(self._fold(step.net), unchanged)
+                    h, activations = self._net(folded, unchanged)
             d_unchanged, d_changed = tf.split(d_y, 2, -1)
             d_before, d_h = _elementwise_gradient(self.coupling.couple, h, before, d_changed, d_log_det)
-            d_z, d_net = self._net_gradient(step.net, activations, d_h)
+            d_z, d_folded = CouplingNet.vjp(folded, activations, d_h)
+            d_net = unfold(d_folded)
             d_u = tf.concat([d_unchanged + d_z, d_before], -1)
             d_x, d_matrix, d_offset = _affine_gradient(x, step.matrix, d_u)
             values = tf.nest.flatten([d_matrix, d_offset, d_net])
@@ -180,14 +181,16 @@ class _Loop:
     def inverse_gradient(self, x: tf.Tensor, d_x: tf.Tensor, d_log_det: tf.Tensor) -> tuple[tf.Tensor, ...]:
         def body(k: tf.Tensor, x: tf.Tensor, d_x: tf.Tensor, gradients: list[tf.TensorArray]) -> tuple[Any, ...]:
             step = self._step(k)
+            folded, unfold = self._fold_taped(step.net)
             u = per_pixel(x, step.matrix) + step.offset
             unchanged, before = tf.split(u, 2, -1)
-            h, activations = self._net(self._fold(step.net), unchanged)
+            h, activations = self._net(folded, unchanged)
             after, _ = self.coupling.couple(h, before)
             d_u, d_inverse, d_offset = _affine_gradient(u, step.inverse, d_x)
             d_unchanged, d_before = tf.split(d_u, 2, -1)
             d_after, d_h = _elementwise_gradient(self.coupling.uncouple, h, after, d_before, d_log_det)
-            d_z, d_net = self._net_gradient(step.net, activations, d_h)
+            d_z, d_folded = CouplingNet.vjp(folded, activations, d_h)
+            d_net = unfold(d_folded)
             values = tf.nest.flatten([d_inverse, -d_offset, d_net])
             gradients = [array.write(k, value) for array, value in zip(gradients, values, strict=True)]
             y, d_y = tf.concat([unchanged, after], -1), tf.concat([d_unchanged + d_z, d_after], -1)

@@ -14,7 +14,7 @@ from glow_tf.layers.split import standardize, unstandardize
 class TopPrior(Layer):
     """Standardises the top latent by its Gaussian prior.
 
-    Function: y = (x - mean) / exp(logs), with mean = h[..., :C], logs = h[..., C:], h = ZeroConv(0) + ZeroLinear(label).
+    Function: y = (x - mean) / exp(logs), with (mean, logs) the halves of h = ZeroConv(0) + ZeroLinear(label).
     Reverse: x = mean + exp(logs) * y.
     Log-determinant: -sum(logs).
 

@@ -7,8 +7,8 @@ per position.
 
 The convolutions of a coupling network have few channels on one side (C) and many on the other (the width). They run as
 one matrix product and a cheap rearrangement of the few-channel side: `patches` before the product where the input is
-the thin side, `overlap_add` after it where the output is. The two are each other's transposes, hence each other's
-gradients.
+the thin side, `overlap_add` after it where the output is. The transposes of the two, their gradients, are each other
+with the window mirrored.
 """
 
 from __future__ import annotations
@@ -28,66 +28,99 @@ def _shape(x: tf.Tensor) -> list[Any]:
     return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
 
 
-def _windows(x: tf.Tensor) -> list[tf.Tensor]:
-    """The nine shifts of x [N, H, W, C], zero outside, in row-major order of the 3x3 window."""
+def _windows(x: tf.Tensor, *, mirrored: bool) -> list[tf.Tensor]:
+    """The nine shifts of x [N, H, W, C], zero outside, in row-major order of the 3x3 window or in reverse order."""
     _, height, width, _ = _shape(x)
     padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    return [padded[:, dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)]
+    windows = [padded[:, dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)]
+    return windows[::-1] if mirrored else windows
 
 
-def _gather_patches(x: tf.Tensor) -> tf.Tensor:
-    return tf.concat(_windows(x), -1)
-
-
-def _add_overlaps(taps: tf.Tensor) -> tf.Tensor:
+def _add_overlaps(taps: tf.Tensor, *, mirrored: bool) -> tf.Tensor:
     batch, height, width, channels = _shape(taps)
-    padded = tf.pad(
-        tf.reshape(taps, [batch, height, width, TAPS, channels // TAPS]),
-        [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0]],
+    taps = tf.reshape(taps, [batch, height, width, TAPS, channels // TAPS])
+    padded = tf.pad(taps, [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0]])
+    shifts = [(dy, dx) for dy in range(3) for dx in range(3)]
+    shifts = shifts if mirrored else shifts[::-1]
+    return tf.add_n(
+        [padded[:, dy : dy + height, dx : dx + width, position] for position, (dy, dx) in enumerate(shifts)]
     )
-    shifted = [
-        padded[:, 2 - dy : 2 - dy + height, 2 - dx : 2 - dx + width, 3 * dy + dx] for dy in range(3) for dx in range(3)
-    ]
-    return tf.add_n(shifted)
 
 
 @tf.custom_gradient
 def patches(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tf.Tensor]]:
     """The 3x3 window around every pixel, zero outside: [N, H, W, C] -> [N, H, W, 9 C], window position slowest."""
-    return _gather_patches(x), overlap_add
+    return tf.concat(_windows(x, mirrored=False), -1), mirrored_overlap_add
 
 
 @tf.custom_gradient
 def overlap_add(taps: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tf.Tensor]]:
-    """The transpose of `patches`: [N, H, W, 9 C] -> [N, H, W, C], every tap added where its window position lies."""
-    return _add_overlaps(taps), patches
+    """Every pixel's sum over its 3x3 window, of the tap of that position: [N, H, W, 9 C] -> [N, H, W, C]."""
+    return _add_overlaps(taps, mirrored=True), mirrored_patches
+
+
+def mirrored_patches(x: tf.Tensor) -> tf.Tensor:
+    """The transpose of `overlap_add`: [N, H, W, C] -> [N, H, W, 9 C], the windows' positions in reverse order."""
+    return tf.concat(_windows(x, mirrored=True), -1)
+
+
+def mirrored_overlap_add(taps: tf.Tensor) -> tf.Tensor:
+    """The transpose of `patches`: [N, H, W, 9 C] -> [N, H, W, C]."""
+    return _add_overlaps(taps, mirrored=False)
 
 
 def edge_patches(height: int, width: int, dtype: Any) -> tf.Tensor:
     """The 3x3 windows of the edge indicator: [H * W, 9], 1 where the window position lies outside the image."""
-    inside = _gather_patches(tf.ones([1, height, width, 1], dtype))
+    inside = patches(tf.ones([1, height, width, 1], dtype))
     return tf.reshape(1.0 - inside, [height * width, TAPS])
 
 
 def edge_bias(kernel: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """What the edge indicator adds to a 3x3 convolution with `kernel` [3, 3, C + 1, C']: [1, H, W, C']."""
-    by_position = tf.reshape(kernel[:, :, -1], [TAPS, kernel.shape[-1]])
-    bias = tf.matmul(edge_patches(height, width, kernel.dtype), by_position)
-    return tf.reshape(bias, [1, height, width, kernel.shape[-1]])
+    return edge_bias_of(split_edge(kernel)[1], height, width)
 
 
-def overlap_matrix(kernel: tf.Tensor) -> tf.Tensor:
-    """The matrix [C, 9 C'] with conv3x3(x, kernel) = overlap_add(x times it); `kernel` [3, 3, C, C']."""
-    flipped = tf.transpose(tf.reverse(kernel, [0, 1]), [2, 0, 1, 3])
-    return tf.reshape(flipped, [kernel.shape[2], TAPS * kernel.shape[3]])
+def split_edge(kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The kernel [3, 3, C + 1, C'] as its image part [3, 3, C, C'] and its edge part [3, 3, 1, C'].
+
+    A split, not a slice: its gradient is a concatenation, which is much cheaper than a slice's.
+    """
+    image, edge = tf.split(kernel, [kernel.shape[2] - 1, 1], 2)
+    return image, edge
+
+
+def edge_bias_of(edge: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """`edge_bias` from the kernel's edge part [3, 3, 1, C']."""
+    bias = tf.matmul(edge_patches(height, width, edge.dtype), tf.reshape(edge, [TAPS, edge.shape[-1]]))
+    return tf.reshape(bias, [1, height, width, edge.shape[-1]])
+
+
+def overlap_matrix(kernel: tf.Tensor, groups: int) -> tf.Tensor:
+    """The matrix [C, 9 C'] with conv3x3(x, kernel) = overlap_add(x times it); `kernel` [3, 3, C, C'].
+
+    The outputs come grouped as by `grouped`, in the same transposition that the matrix needs anyway.
+    """
+    channels, out = kernel.shape[2:]
+    taken_apart = tf.reshape(kernel, [3, 3, channels, out // groups, groups])
+    return tf.reshape(tf.transpose(taken_apart, [2, 0, 1, 4, 3]), [channels, TAPS * out])
+
+
+def grouped(x: tf.Tensor, groups: int) -> tf.Tensor:
+    """Interleaved channels (a0 b0 a1 b1 ...) as groups (a0 a1 ... b0 b1 ...), for `groups` = 2; any tensor [..., C]."""
+    if groups == 1:
+        return x
+    *outer, channels = _shape(x)
+    taken_apart = tf.reshape(x, [*outer, channels // groups, groups])
+    return tf.reshape(tf.linalg.matrix_transpose(taken_apart), [*outer, channels])
 
 
 def conv3x3(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """The edge-aware 3x3 convolution of x [N, H, W, C] with `kernel` [3, 3, C + 1, C']: [N, H, W, C']."""
     batch, height, width, channels = _shape(x)
     pixels = tf.reshape(patches(x), [-1, TAPS * channels])
-    y = tf.matmul(pixels, tf.reshape(kernel[:, :, :-1], [TAPS * channels, kernel.shape[-1]]))
-    return tf.reshape(y, [batch, height, width, kernel.shape[-1]]) + edge_bias(kernel, height, width)
+    image, edge = split_edge(kernel)
+    y = tf.matmul(pixels, tf.reshape(image, [TAPS * channels, kernel.shape[-1]]))
+    return tf.reshape(y, [batch, height, width, kernel.shape[-1]]) + edge_bias_of(edge, height, width)
 
 
 class NormedConv(Part):

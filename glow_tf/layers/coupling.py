@@ -29,7 +29,8 @@ class Coupling(Layer):
             raise ValueError(f"{self.name}: channels={channels} must be even: a coupling splits them in halves")
         half = channels // 2
         self.compute_dtype = tf.as_dtype(compute_dtype or self.dtype)
-        self.add_part("net", CouplingNet, half, half * self.outputs_per_channel, width)
+        outputs = self.outputs_per_channel
+        self.add_part("net", CouplingNet, half, half * outputs, width, groups=outputs)
 
     def couple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(the changed half after, log_det [N]) from h and the changed half before."""
@@ -51,13 +52,13 @@ class Coupling(Layer):
 
     def initialize_with(self, weights: Weights, x: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor, tf.Tensor]:
         kept, changed = tf.split(x, 2, -1)
-        values, h = CouplingNet.initialize(weights["net"], kept)
+        values, h = self.net.initialize(weights["net"], kept)
         changed, log_det = self.couple(h, changed)
         return {"net": values}, tf.concat([kept, changed], -1), log_det
 
     def _h(self, weights: Weights, kept: tf.Tensor) -> tf.Tensor:
         height, width = (kept.shape[i] or tf.shape(kept)[i] for i in (1, 2))
-        folded = CouplingNet.fold(weights["net"], height, width)
+        folded = self.net.fold(weights["net"], height, width)
         return CouplingNet.apply(folded, kept, self.compute_dtype)[0]
 
 
@@ -85,12 +86,12 @@ class AdditiveCoupling(Coupling):
 class AffineCoupling(Coupling):
     """Shifts and scales one half of the channels by functions of the other half.
 
-    Function: y1 = x1, y2 = (x2 + t) * s, with t = f(x1)[0::2], s = sigmoid(f(x1)[1::2] + 2).
+    Function: y1 = x1, y2 = (x2 + t) * s, with (t, s) = (h1, sigmoid(h2 + 2)), (h1, h2) = f(x1).
     Reverse: x1 = y1, x2 = y2 / s - t, with the same t and s from y1.
     Log-determinant: sum(log s).
 
-    x = (x1, x2) and y: [N, H, W, C], halves in channel order; f: CouplingNet with C outputs, shift and scale
-    interleaved.
+    x = (x1, x2) and y: [N, H, W, C], halves in channel order; f: CouplingNet with C outputs, whose weights have
+    shift and scale interleaved (h1 = outputs 0, 2, ..., h2 = outputs 1, 3, ...).
 
     Source: paper, section 3.3 and Table 1; flow_coupling 1 of the original, which has the sigmoid where the paper has
     exp, and the shift inside the scale.
@@ -99,9 +100,14 @@ class AffineCoupling(Coupling):
     outputs_per_channel = 2
 
     def couple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        shift, raw_scale = h[..., 0::2], h[..., 1::2] + 2.0
+        shift, raw_scale = _shift_and_raw_scale(h)
         return (z + shift) * tf.sigmoid(raw_scale), tf.reduce_sum(tf.math.log_sigmoid(raw_scale), [1, 2, 3])
 
     def uncouple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        shift, raw_scale = h[..., 0::2], h[..., 1::2] + 2.0
+        shift, raw_scale = _shift_and_raw_scale(h)
         return z / tf.sigmoid(raw_scale) - shift, -tf.reduce_sum(tf.math.log_sigmoid(raw_scale), [1, 2, 3])
+
+
+def _shift_and_raw_scale(h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    shift, raw_scale = tf.split(h, 2, -1)
+    return shift, raw_scale + 2.0

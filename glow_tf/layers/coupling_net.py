@@ -13,11 +13,15 @@ from glow_tf.layers.conv import (
     NormedConv,
     ZeroConv,
     conv3x3,
-    edge_bias,
+    edge_bias_of,
     edge_patches,
+    grouped,
+    mirrored_overlap_add,
+    mirrored_patches,
     overlap_add,
     overlap_matrix,
     patches,
+    split_edge,
 )
 
 
@@ -50,38 +54,43 @@ class CouplingNet(Part):
     x: [N, H, W, C] -> h: [N, H, W, C'], with `width` hidden channels. Because the last convolution starts at zero,
     every coupling starts as the identity (additive) or a constant scale (affine).
 
+    The original interleaves the last convolution's outputs where there are several per channel (shift, scale, shift,
+    scale, ...). The weights are stored so, but h has them in `groups` (all shifts, then all scales): that costs nothing
+    here and saves strided slices later.
+
     `apply` is the network; `vjp` is its gradient from the activations that `apply` returned, written out so that a
     level's backward pass can have it without evaluating the network twice.
 
     Source: paper, section 3.3; `f` in the original's model.py.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, width: int, **part: Any):
+    def __init__(self, channels_in: int, channels_out: int, width: int, *, groups: int = 1, **part: Any):
         super().__init__(**part)
+        self.groups = groups
         if width < 1:
             raise ValueError(f"{self.name}: width={width} must be at least 1")
         self.add_part("l_1", NormedConv, [3, 3, channels_in + 1, width])
         self.add_part("l_2", NormedConv, [width, width])
         self.add_part("l_last", ZeroConv, width, channels_out)
 
-    @staticmethod
-    def fold(weights: Weights, height: int, width: int) -> Folded:
+    def fold(self, weights: Weights, height: int, width: int) -> Folded:
         """The weights as the three matrix products on images of height x width use them."""
         l_1, l_2, l_last = weights["l_1"], weights["l_2"], weights["l_last"]
-        channels, hidden, out = l_1["W"].shape[2] - 1, l_1["W"].shape[3], l_last["W"].shape[3]
+        channels, hidden = l_1["W"].shape[2] - 1, l_1["W"].shape[3]
+        first, first_edge = split_edge(l_1["W"])
+        last, last_edge = split_edge(l_last["W"] * scale_of(l_last["logs"]))
         rows = [
-            tf.reshape(l_1["W"][:, :, :channels], [TAPS * channels, hidden]),
-            tf.reshape(l_1["W"][:, :, channels], [TAPS, hidden]),
+            tf.reshape(first, [TAPS * channels, hidden]),
+            tf.reshape(first_edge, [TAPS, hidden]),
             l_1["b"][tf.newaxis],
         ]
-        last = l_last["W"] * scale_of(l_last["logs"])
+        last_bias = edge_bias_of(last_edge, height, width) + l_last["b"] * scale_of(l_last["logs"])
         return Folded(
             first=tf.concat(rows, 0) * scale_of(l_1["logs"]),
             second=l_2["W"] * scale_of(l_2["logs"]),
             second_bias=l_2["b"] * scale_of(l_2["logs"]),
-            last=overlap_matrix(last[:, :, :hidden]),
-            last_bias=edge_bias(last, height, width)
-            + tf.reshape(l_last["b"] * scale_of(l_last["logs"]), [1, 1, 1, out]),
+            last=overlap_matrix(last, self.groups),
+            last_bias=grouped(last_bias, self.groups),
         )
 
     @staticmethod
@@ -89,7 +98,8 @@ class CouplingNet(Part):
         """(h, what `vjp` needs); the matrix products run in compute_dtype, x and h stay in x's dtype."""
         first, second, bias, last = (tf.cast(matrix, compute_dtype) for matrix in folded[:4])
         windows = _windows_and_ones(tf.cast(x, compute_dtype))
-        hidden_1 = tf.nn.relu(tf.matmul(windows, first))
+        # first has its bias as a row; adding a zero one lets TensorFlow fuse the relu into the product
+        hidden_1 = tf.nn.relu(tf.nn.bias_add(tf.matmul(windows, first), tf.zeros_like(bias)))
         hidden_2 = tf.nn.relu(tf.nn.bias_add(tf.matmul(hidden_1, second), bias))
         taps = _as_image(tf.cast(tf.matmul(hidden_2, last), x.dtype), x)
         return overlap_add(taps) + folded.last_bias, Activations(windows, hidden_1, hidden_2)
@@ -99,7 +109,7 @@ class CouplingNet(Part):
         """(d_x, gradients of `folded`) for the output's gradient d_h [N, H, W, C']."""
         compute_dtype = kept.windows.dtype
         first, second, _, last, _ = (tf.cast(matrix, compute_dtype) for matrix in folded)
-        taps = patches(d_h)
+        taps = mirrored_patches(d_h)
         taps = tf.cast(tf.reshape(taps, [-1, taps.shape[-1]]), compute_dtype)
         d_2 = tf.raw_ops.ReluGrad(gradients=tf.matmul(taps, last, transpose_b=True), features=kept.hidden_2)
         d_1 = tf.raw_ops.ReluGrad(gradients=tf.matmul(d_2, second, transpose_b=True), features=kept.hidden_1)
@@ -112,11 +122,10 @@ class CouplingNet(Part):
         )
         from_windows = first.shape[0] - TAPS - 1
         d_windows = tf.matmul(d_1, first[:from_windows], transpose_b=True)
-        d_x = overlap_add(_as_image(tf.cast(d_windows, d_h.dtype), d_h))
+        d_x = mirrored_overlap_add(_as_image(tf.cast(d_windows, d_h.dtype), d_h))
         return d_x, Folded(*(tf.cast(gradient, d_h.dtype) for gradient in gradients))
 
-    @staticmethod
-    def initialize(weights: Weights, x: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor]:
+    def initialize(self, weights: Weights, x: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor]:
         """Data-dependent initialisation of the actnorms inside: (the weights it sets, h with them)."""
         values = {}
         h = conv3x3(x, weights["l_1"]["W"])
@@ -125,7 +134,7 @@ class CouplingNet(Part):
         h = per_pixel(h, weights["l_2"]["W"])
         values["l_2"] = normalizing_weights(h)
         h = tf.nn.relu((h + values["l_2"]["b"]) * scale_of(values["l_2"]["logs"]))
-        return values, ZeroConv.apply(weights["l_last"], h)
+        return values, grouped(ZeroConv.apply(weights["l_last"], h), self.groups)
 
 
 def _windows_and_ones(x: tf.Tensor) -> tf.Tensor:
