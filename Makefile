@@ -13,7 +13,7 @@ HOROVOD     ?= yes
 PIP := .venv/bin/python -m pip install --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help env train test lint format bench clean distclean
+.PHONY: help env train test lint bench clean distclean
 .NOTPARALLEL:
 .SUFFIXES:
 
@@ -119,7 +119,7 @@ endif
 .venv/.horovod: .venv/.requirements
 	$(need_cxx)
 	@[ "$$(cat $@ 2>/dev/null)" != "$(HOROVOD_KEY)" ] || { touch $@; exit 0; }; rm -f $@; \
-	echo "Building $(HOROVOD_PIN) against TensorFlow: about two minutes on two cores"; \
+	echo "Building $(HOROVOD_PIN) against TensorFlow: this takes a few minutes"; \
 	env -u MFLAGS -u MAKELEVEL MAKEFLAGS="-j$$(getconf _NPROCESSORS_ONLN)" CXX="$(CXX_FOUND)" \
 	    PATH="$(CURDIR)/.venv/bin:$$PATH" $(HOROVOD_ENV) \
 	    $(PIP) --no-deps --ignore-installed --no-build-isolation --no-cache-dir $(HOROVOD_PIN) && \
