@@ -115,6 +115,12 @@ class _Run:
     def run(self) -> Result:
         """Steps and epochs until the end, or until a signal."""
         self.reports.begin(self.data.name, self.batch, self.logdir)
+        optimizer = self.trainer.optimizer
+        if optimizer.beta2 < optimizer.beta1:
+            self.reports.say(
+                f"warning: beta2 is {optimizer.beta2:.3g}, below beta1: a weight whose gradient vanishes for some steps"
+                f" takes ever longer ones. Raise --polyak_epochs ({self.config.polyak_epochs} now)"
+            )
         completed = self._steps() and self._last_words()
         self.reports.progress.end_epoch()
         self.keeper.save()

@@ -23,6 +23,7 @@ TRAIN = {
     "n_test": 70,
     "epochs": 3,
     "epochs_warmup": 1,
+    "polyak_epochs": 10,  # with 1, beta2 is 0.75 and below beta1: the optimizer diverges within 100 steps
     "epochs_full_valid": 2,
 }
 
