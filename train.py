@@ -12,9 +12,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's remarks on th
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 0, 1 after an error, 130 after Ctrl-C, 143 after SIGTERM."""
     try:
+        from glow_tf.allocator import keep_freed_memory
         from glow_tf.training import flags
 
         model, config = flags.parse(argv)
+        keep_freed_memory()
         from glow_tf.training import train  # TensorFlow: after the flags were checked
 
         return train(model, config).exit_code

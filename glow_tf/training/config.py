@@ -167,9 +167,10 @@ class TrainConfig:
         return self.lr * min(1.0, n_processed / warmup) if warmup else self.lr
 
     def resolve_memory(self) -> str:
-        """How gradients are had: `memory`, or what `gradient_checkpointing` stands for.
+        """How gradients are had: `memory`; where it is None, reversible, or store if gradient_checkpointing is 0.
 
-        Its 1 (the default) asks for saving memory, and the reversible way saves the most.
+        The original's default (1) asks for saving memory, and the reversible way saves the most. On a command line
+        that names --gradient_checkpointing 1, `memory` is checkpoint.
         """
         return self.memory or ("reversible" if self.gradient_checkpointing else "store")
 

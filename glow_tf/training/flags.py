@@ -44,12 +44,12 @@ _HELP = {
     "epochs": "epochs to train",
     "epochs_warmup": "epochs of linear warm-up",
     "epochs_full_valid": "epochs between evaluations",
-    "gradient_checkpointing": "0: store all activations; see --memory",
+    "gradient_checkpointing": "the original's spelling: 1 is --memory checkpoint, 0 is --memory store",
     "anchor_size": "image size that the batch sizes are meant for",
     "n_sample": "no effect, as in the original",
     "epochs_full_sample": "epochs between sample grids",
     "seed": "random seed",
-    "memory": "how gradients are had: store, checkpoint or reversible",
+    "memory": "what is kept for the gradient: store, checkpoint or reversible (the default)",
     "precision": "of the coupling networks: float32 or bfloat16",
     "compression": "of gradients between workers: none or fp16",
     "polyak": "evaluate, sample and save model/ with the Polyak average",
@@ -94,7 +94,8 @@ def make_parser() -> argparse.ArgumentParser:
             run.add_argument(f"--{field.name}", action="store_true", help=text)
             continue
         kind, metavar = _KINDS.get(str(field.type), (str, "TEXT"))
-        default = f" (default {field.default})" if field.default not in (None, "") else ""
+        shown = field.default not in (None, "") and field.name != "gradient_checkpointing"
+        default = f" (default {field.default})" if shown else ""
         run.add_argument(
             f"--{field.name}", type=kind, choices=_CHOICES.get(field.name), help=text + default,
             metavar=None if field.name in _CHOICES else metavar,
@@ -144,6 +145,8 @@ def parse(argv: list[str] | None = None) -> tuple[dict[str, Any], TrainConfig]:
     try:
         config = TrainConfig(**{n: v for n, v in given.items() if n not in _MODEL_DEFAULTS})
         _check_together(config, given)
+        if config.memory is None and "gradient_checkpointing" in given:
+            config = dataclasses.replace(config, memory=("store", "checkpoint")[config.gradient_checkpointing])
         if model["image_size"] == -1:
             model["image_size"] = IMAGE_SIZES.get(config.problem, -1)
         # An unknown size is checked once the data says it; 2^n_levels always fits.

@@ -146,7 +146,7 @@ class Trainer:
         return self._evaluate_function(x, y, noise)
 
     def _evaluate(self, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor | None) -> tf.Tensor:
-        losses = self.glow.losses(x, y, noise)
+        losses = self.glow.losses(x, y, noise, memory="reversible")  # no gradient: nothing is worth keeping
         return tf.stack([losses[metric] for metric in METRICS], axis=1)
 
     def _train_step(

@@ -92,6 +92,7 @@ def test_wrong_use_is_one_line(line, says, capsys):
 def test_gradient_checkpointing_is_the_originals_spelling():
     assert flags.parse([])[1].resolve_memory() == "reversible"
     assert flags.parse(["--gradient_checkpointing", "0"])[1].resolve_memory() == "store"
+    assert flags.parse(["--gradient_checkpointing", "1"])[1].resolve_memory() == "checkpoint"
     assert flags.parse(["--memory", "checkpoint"])[1].resolve_memory() == "checkpoint"
 
 
