@@ -16,10 +16,13 @@ import tensorflow as tf
 
 from glow_tf.config import ConfigError, GlowConfig
 from glow_tf.model import Glow
+from glow_tf.saving import is_permutation
 
 _MODEL = "model/"
 _AVERAGE = "/ExponentialMovingAverage"
 _SHOWN = 8  # names listed in an error
+# The reader's errors come as TensorFlow's or, by their kind, as Python's: IndexError for a file that ends too soon.
+_UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError, ValueError)
 
 
 class CheckpointError(ValueError):
@@ -123,10 +126,12 @@ def load_openai_checkpoint(
             raise CheckpointError(f"{prefix} holds no Polyak average of {_some(missing)}")
     try:
         values = {ours: reader.get_tensor(theirs) for ours, theirs in names.items()}
-    except (tf.errors.OpError, ValueError) as error:
+    except _UNREADABLE as error:
         raise CheckpointError(f"{prefix}: damaged checkpoint ({_first_line(error)})") from None
     variables = glow.named_variables()
     for name, value in from_openai(glow, values).items():
+        if name.endswith("/permutation/indices") and not is_permutation(value):
+            raise CheckpointError(f"{prefix}: {name} is no permutation")
         variables[name].assign(tf.cast(value, variables[name].dtype))
     glow.initialized.assign(value=True)
     return glow
@@ -137,7 +142,7 @@ def _open(prefix: str | Path) -> Any:
         raise CheckpointError(f"{prefix}: no checkpoint here (there is no {prefix}.index)")
     try:
         return tf.train.load_checkpoint(str(prefix))
-    except (tf.errors.OpError, ValueError) as error:
+    except _UNREADABLE as error:
         raise CheckpointError(f"{prefix}: not a TensorFlow checkpoint ({_first_line(error)})") from None
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,19 @@ def save(glow: Glow, folder: str | Path, values: dict[str, Any] | None = None) -
       values: by variable name, what to write in place of some variables' values (a Polyak average, say).
 
     Raises:
+      ValueError: `values` names a variable that the model has not, or has another shape; nothing is written.
       OSError: the folder cannot be written to.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.asarray(variable) for name, variable in glow.named_variables().items()}
-    arrays.update({name: np.asarray(value) for name, value in (values or {}).items()})
+    for name, value in (values or {}).items():
+        given = np.asarray(value)
+        if name not in arrays:
+            raise ValueError(f"{name}: this model has no such variable")
+        if given.shape != arrays[name].shape:
+            raise ValueError(f"{name}: {given.shape} given for a variable of shape {arrays[name].shape}")
+        arrays[name] = given
+    folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / WEIGHTS_FILE, lambda file: np.savez(file, **arrays))
     text = json.dumps(glow.config.to_dict(), indent=2) + "\n"
     _replace(folder / CONFIG_FILE, lambda file: file.write(text.encode()))
@@ -59,15 +67,32 @@ def load(folder: str | Path, **options: Any) -> Glow:
         if not (folder / name).is_file():
             raise SavedModelError(f"{folder} holds no saved model: there is no {name}")
     glow = Glow(GlowConfig.from_json(folder / CONFIG_FILE), **options)
-    path = folder / WEIGHTS_FILE
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            _assign(path, glow, stored)
-    except SavedModelError:
-        raise
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise SavedModelError(f"{path}: damaged ({error})") from None
+    _read_weights(folder / WEIGHTS_FILE, glow)
     return glow
+
+
+def is_permutation(indices: Any) -> bool:
+    """Whether every row of `indices` [..., C] holds 0 to C - 1, each once."""
+    return bool(np.all(np.sort(indices, -1) == np.arange(np.shape(indices)[-1])))
+
+
+def _read_weights(path: Path, glow: Glow) -> None:
+    with open(path, "rb") as file:
+        with _reading(path):
+            stored = np.load(file, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise SavedModelError(f"{path}: damaged (one array, not a file of many)")
+        with stored:
+            _assign(path, glow, stored)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Any error in reading means damage: for bytes changed anywhere, zipfile and NumPy raise a dozen kinds of them."""
+    try:
+        yield
+    except Exception as error:
+        raise SavedModelError(f"{path}: damaged ({error})") from None
 
 
 def _assign(path: Path, glow: Glow, stored: Any) -> None:
@@ -82,11 +107,14 @@ def _assign(path: Path, glow: Glow, stored: Any) -> None:
             f"and has besides {surplus[:8] or 'nothing'}"
         )
     for name, variable in variables.items():
-        value = stored[name]
+        with _reading(path):
+            value = stored[name]
         if value.shape != tuple(variable.shape) or value.dtype.kind not in "fib":
             raise SavedModelError(
                 f"{path}: {name} is {value.dtype} {value.shape}, not {variable.dtype.name} {variable.shape}"
             )
+        if name.endswith("/permutation/indices") and not is_permutation(value):
+            raise SavedModelError(f"{path}: {name} is no permutation")
         variable.assign(tf.cast(value, variable.dtype))
 
 
