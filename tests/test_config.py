@@ -51,8 +51,8 @@ def test_shapes():
 
 
 def test_square_size_has_one_spelling():
-    assert GlowConfig((8, 8)) == GlowConfig([8, 8]) == GlowConfig(8)
-    assert GlowConfig([16, 8]).image_size == (16, 8)
+    assert GlowConfig((8, 8)) == GlowConfig.from_dict({"image_size": [8, 8]}) == GlowConfig(8)
+    assert GlowConfig.from_dict({"image_size": [16, 8]}).image_size == (16, 8)
 
 
 @pytest.mark.parametrize("bits", range(1, 9))

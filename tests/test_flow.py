@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from glow_tf.flow import FlowLevel, FlowStep
 from tests.random_weights import perturb
 from tests.tolerances import LEVEL
 
-from glow_tf.flow import FlowLevel, FlowStep
-
 DEPTH, CHANNELS, WIDTH = 3, 4, 5
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "reverse, additive": {"permutation": "reverse", "coupling": "additive"},
     "shuffle, affine": {"permutation": "shuffle", "coupling": "affine"},
     "invconv, affine": {"permutation": "invconv", "coupling": "affine"},

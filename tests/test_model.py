@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.random_weights import label_of, noise_for, perturb, random_glow, random_images
-from tests.tolerances import MODEL
 
 import glow_tf
 from glow_tf import Glow, GlowConfig, flatten_latents, unflatten_latents
 from glow_tf.memory import MEMORY
+from tests.random_weights import label_of, noise_for, perturb, random_glow, random_images
+from tests.tolerances import MODEL
 
-CLASSES = {"n_y": 3, "ycond": True, "weight_y": 0.5}
-MODELS = {
+CLASSES: dict[str, Any] = {"n_y": 3, "ycond": True, "weight_y": 0.5}
+MODELS: dict[str, dict[str, Any]] = {
     "plain": {"learntop": False, "flow_coupling": "additive"},
     "affine": {},
     "tall, 1 channel, 3 levels": {"image_size": (16, 8), "n_levels": 3, "channels": 1},
@@ -128,10 +129,10 @@ def test_one_image_and_many():
 @pytest.mark.parametrize("name", ["tall, 1 channel", "classes"])
 def test_log_prob_is_the_change_of_variables(name):
     """Against the determinant of the numeric Jacobian of `encode`, moved by the dequantisation noise."""
-    fields = {"tall, 1 channel": {"image_size": (8, 4)}, "classes": {"image_size": (4, 8), **CLASSES}}[name]
+    fields: dict[str, Any] = {"image_size": (4, 8), **CLASSES} if name == "classes" else {"image_size": (8, 4)}
     glow = random_glow(channels=1, precision="float64", **fields)
     config = glow.config
-    x, y, noise = random_images(config, 1), label_of(config, 2)[1:] if config.ycond else None, None
+    x, y = random_images(config, 1), np.array([1]) if config.ycond else None
     noise = noise_for(config, 1, np.float64)
     d, h = config.dimensions, 1e-6
 
@@ -268,7 +269,7 @@ def test_temperature_per_image():
     hot = glow.sample_latents(3, 1.0, seed=1)
     mixed = glow.sample_latents(3, [1.0, 0.5, 0.0], seed=1)
     for a, b in zip(hot, mixed, strict=True):
-        np.testing.assert_array_equal(b, np.asarray(a) * np.float32([1.0, 0.5, 0.0])[:, None, None, None])
+        np.testing.assert_array_equal(b, np.asarray(a) * np.array([1.0, 0.5, 0.0], np.float32)[:, None, None, None])
     np.testing.assert_array_equal(glow.sample(3, temperature=[1.0, 1.0, 1.0], seed=1), glow.sample(3, seed=1))
     cold = glow.sample(3, temperature=0.0, seed=1)
     np.testing.assert_array_equal(cold[0], cold[1])

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tests.random_weights import perturb
 
 from glow_tf import layers
 from glow_tf.flow import FlowLevel, FlowStep
 from glow_tf.prior import TopPrior
+from tests.random_weights import perturb
 
 LABEL = 1  # of every image, where a layer takes labels
 

@@ -7,10 +7,10 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.layers.registry import ABSTRACT, EXAMPLES, batch, build, class_names
-from tests.tolerances import LAYERS
 
 from glow_tf import layers
+from tests.layers.registry import ABSTRACT, EXAMPLES, batch, build, class_names
+from tests.tolerances import LAYERS
 
 CHECKED = [name for name, example in EXAMPLES.items() if example.checked]
 STACKED = [name for name, example in EXAMPLES.items() if example.stacked]

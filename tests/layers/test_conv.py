@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.random_weights import perturb
-from tests.tolerances import NETWORK
 
 from glow_tf.layers.conv import (
     ZeroConv,
@@ -14,10 +12,13 @@ from glow_tf.layers.conv import (
     conv3x3,
     edge_bias,
     edge_patches,
+    grouped,
     overlap_add,
     overlap_matrix,
     patches,
 )
+from tests.random_weights import perturb
+from tests.tolerances import NETWORK
 
 SIZES = [(3, 4), (1, 1), (1, 5), (2, 2), (6, 3)]
 
@@ -45,12 +46,18 @@ def test_conv3x3(height, width, channels, out):
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-@pytest.mark.parametrize(("channels", "out"), [(7, 1), (5, 3), (2, 6)])
-def test_conv_by_overlaps(height, width, channels, out):
+@pytest.mark.parametrize(("channels", "out", "groups"), [(7, 1, 1), (5, 3, 1), (2, 6, 2), (3, 2, 2)])
+def test_conv_by_overlaps(height, width, channels, out, groups):
     x, kernel = normal(2, height, width, channels), normal(3, 3, channels + 1, out, seed=1)
-    taps = tf.reshape(x, [-1, channels]) @ overlap_matrix(kernel[:, :, :channels])
-    y = overlap_add(tf.reshape(taps, [2, height, width, 9 * out])) + edge_bias(kernel, height, width)
-    assert_near(y, reference_conv(x, kernel))
+    taps = tf.reshape(x, [-1, channels]) @ overlap_matrix(kernel[:, :, :channels], groups)
+    y = overlap_add(tf.reshape(taps, [2, height, width, 9 * out])) + grouped(edge_bias(kernel, height, width), groups)
+    wanted = reference_conv(x, kernel)
+    assert_near(y, tf.concat([wanted[..., group::groups] for group in range(groups)], -1))
+
+
+def test_grouped():
+    np.testing.assert_array_equal(grouped(tf.range(6)[tf.newaxis], 2), [[0, 2, 4, 1, 3, 5]])
+    np.testing.assert_array_equal(grouped(tf.range(6)[tf.newaxis], 1), [[0, 1, 2, 3, 4, 5]])
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -83,6 +90,7 @@ def test_unknown_size_in_a_function():
     x, kernel = normal(2, 3, 4, 3), normal(3, 3, 4, 5, seed=1)
     traced = tf.function(
         lambda x: (conv3x3(x, kernel), overlap_add(patches(x))),
+        autograph=False,
         input_signature=[tf.TensorSpec([None, None, None, 3], tf.float64)],
     )
     for ours, wanted in zip(traced(x), (conv3x3(x, kernel), overlap_add(patches(x))), strict=True):

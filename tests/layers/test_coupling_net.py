@@ -5,43 +5,45 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from glow_tf.layers.coupling_net import CouplingNet
 from tests.layers.test_conv import normal, reference_conv
 from tests.random_weights import perturb
 from tests.tolerances import NETWORK
 
-from glow_tf.layers.coupling_net import CouplingNet
-
-SHAPES = [((2, 3, 4, 2), 4, 5), ((1, 1, 1, 1), 1, 1), ((3, 2, 5, 6), 6, 3)]
-shapes = pytest.mark.parametrize(("shape", "out", "width"), SHAPES)
+SHAPES = [((2, 3, 4, 2), 4, 5, 2), ((1, 1, 1, 1), 1, 1, 1), ((3, 2, 5, 6), 6, 3, 1)]
+shapes = pytest.mark.parametrize(("shape", "out", "width", "groups"), SHAPES)
 
 
-def network(shape, out, width, **part):
-    return perturb(CouplingNet(shape[-1], out, width, name="net", **{"dtype": tf.float64, **part}), scale=0.3)
+def network(shape, out, width, groups, **part):
+    part = {"dtype": tf.float64, "groups": groups, **part}
+    return perturb(CouplingNet(shape[-1], out, width, name="net", **part), scale=0.3)
 
 
 def reference(net, x):
-    """conv 3x3, actnorm, relu, conv 1x1, actnorm, relu, conv 3x3 with bias and scale."""
+    """conv 3x3, actnorm, relu, conv 1x1, actnorm, relu, conv 3x3 with bias and scale; outputs in groups."""
     h = tf.nn.relu((reference_conv(x, net.l_1.W) + net.l_1.b) * tf.exp(3 * net.l_1.logs))
     h = tf.nn.conv2d(h, net.l_2.W[tf.newaxis, tf.newaxis], 1, "VALID")
     h = tf.nn.relu((h + net.l_2.b) * tf.exp(3 * net.l_2.logs))
-    return (reference_conv(h, net.l_last.W) + net.l_last.b) * tf.exp(3 * net.l_last.logs)
+    h = (reference_conv(h, net.l_last.W) + net.l_last.b) * tf.exp(3 * net.l_last.logs)
+    return tf.concat([h[..., group :: net.groups] for group in range(net.groups)], -1)
 
 
 def folded(net, x, compute_dtype=tf.float64):
-    return CouplingNet.apply(CouplingNet.fold(net.weights(), *x.shape[1:3]), x, compute_dtype)[0]
+    return CouplingNet.apply(net.fold(net.weights(), *x.shape[1:3]), x, compute_dtype)[0]
 
 
 @shapes
-def test_folded_network(shape, out, width):
-    net, x = network(shape, out, width), normal(*shape)
+def test_folded_network(shape, out, width, groups):
+    net, x = network(shape, out, width, groups), normal(*shape)
     wanted = reference(net, x)
     assert float(tf.math.reduce_std(wanted)) > 0 or wanted.shape[0] == 1
     np.testing.assert_allclose(folded(net, x), wanted, rtol=NETWORK["value"][0], atol=NETWORK["value"][0])
 
 
 @shapes
-def test_vjp(shape, out, width):
-    net, x = network(shape, out, width), normal(*shape)
+def test_vjp(shape, out, width, groups):
+    net, x = network(shape, out, width, groups), normal(*shape)
     d_h = normal(*shape[:3], out, seed=1)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -49,7 +51,7 @@ def test_vjp(shape, out, width):
     wanted = tape.gradient(h, [x, *net.trainable_variables], output_gradients=d_h)
 
     with tf.GradientTape() as tape:
-        fold = CouplingNet.fold(net.weights(), *shape[1:3])
+        fold = net.fold(net.weights(), *shape[1:3])
     _, kept = CouplingNet.apply(fold, x, tf.float64)
     d_x, d_fold = CouplingNet.vjp(fold, kept, d_h)
     ours = [d_x, *tape.gradient(list(fold), list(net.trainable_variables), output_gradients=list(d_fold))]
@@ -63,8 +65,8 @@ def test_starts_at_zero():
 
 
 def test_bfloat16_is_near_and_stays_in_the_dtype_of_x():
-    shape, out, width = (2, 3, 4, 2), 4, 5
-    net, x = network(shape, out, width, dtype=tf.float32), tf.cast(normal(*shape), tf.float32)
+    shape = (2, 3, 4, 2)
+    net, x = network(shape, 4, 5, 2, dtype=tf.float32), tf.cast(normal(*shape), tf.float32)
     exact, rounded = folded(net, x, tf.float32), folded(net, x, tf.bfloat16)
     assert rounded.dtype == tf.float32
     difference = float(tf.reduce_max(tf.abs(rounded - exact)) / tf.reduce_max(tf.abs(exact)))
@@ -72,8 +74,8 @@ def test_bfloat16_is_near_and_stays_in_the_dtype_of_x():
 
 
 def test_initialization_normalizes_what_the_inner_actnorms_see():
-    net, x = network((8, 3, 4, 2), 4, 5), normal(8, 3, 4, 2)
-    values, h = CouplingNet.initialize(net.weights(), x)
+    net, x = network((8, 3, 4, 2), 4, 5, 2), normal(8, 3, 4, 2)
+    values, h = net.initialize(net.weights(), x)
     assert set(values) == {"l_1", "l_2"}
     net.assign_weights(values)
     np.testing.assert_allclose(h, reference(net, x), rtol=NETWORK["value"][0], atol=NETWORK["value"][0])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.layers.test_conv import normal
 
 from glow_tf import layers
 from glow_tf.flow import FlowLevel, FlowStep
 from glow_tf.layers.base import Layer
 from glow_tf.prior import TopPrior
+from tests.layers.test_conv import normal
 
 
 @pytest.mark.parametrize(
