@@ -129,9 +129,9 @@ def test_swap_is_exact_and_its_own_inverse():
     assert variables["a"].numpy().tolist() == [1.0, 2.0]
     # The two must not share memory after the swap: an in-place update of one leaves the other alone.
     variables["a"].assign_add([1.0, 1.0])
-    np.testing.assert_array_equal(average.values["a"], np.float32([0.1, 0.2]))
+    np.testing.assert_array_equal(average.values["a"], np.array([0.1, 0.2], "float32"))
     average.swap(variables)
-    np.testing.assert_array_equal(variables["a"], np.float32([0.1, 0.2]))
+    np.testing.assert_array_equal(variables["a"], np.array([0.1, 0.2], "float32"))
     assert average.values["a"].numpy().tolist() == [2.0, 3.0]
 
 

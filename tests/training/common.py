@@ -6,14 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from glow_tf.training import checkpoints
 
 REPOSITORY = Path(__file__).parents[2]
-MODEL = {"image_size": 8, "n_levels": 1, "depth": 2, "width": 8, "flow_coupling": 1, "learntop": True}
-TRAIN = {
+MODEL: dict[str, Any] = {"image_size": 8, "n_levels": 1, "depth": 2, "width": 8, "flow_coupling": 1, "learntop": True}
+TRAIN: dict[str, Any] = {
     "problem": "digits",
     "anchor_size": 8,
     "n_batch_train": 16,
@@ -28,7 +29,7 @@ TRAIN = {
 }
 
 
-def flags(logdir: Path, **changes: object) -> list[str]:
+def flags(logdir: Path, **changes: Any) -> list[str]:
     """The same as flags of train.py."""
     values = {**MODEL, **TRAIN, "logdir": logdir, **changes}
     arguments = []
@@ -38,9 +39,9 @@ def flags(logdir: Path, **changes: object) -> list[str]:
     return arguments
 
 
-def start(logdir: Path, launcher: tuple[str, ...] = (), **changes: object) -> subprocess.Popen[str]:
+def start(logdir: Path, launcher: tuple[str | None, ...] = (), **changes: Any) -> subprocess.Popen[str]:
     """A real process: train.py with these flags."""
-    command = [*launcher, sys.executable, "-u", str(REPOSITORY / "train.py"), *flags(logdir, **changes)]
+    command = [*filter(None, launcher), sys.executable, "-u", str(REPOSITORY / "train.py"), *flags(logdir, **changes)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)

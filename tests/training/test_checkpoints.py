@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,13 +38,13 @@ def test_the_last_two_and_the_best_stay(tmp_path):
         checkpoints.save(tmp_path, groups(), {"step": step}, best=step == 2)
     names = [c.name for c in checkpoints.list_checkpoints(tmp_path)]
     assert [name.split("-")[0] for name in names] == ["000000002", "000000004", "000000005"]
-    assert checkpoints.best_checkpoint(tmp_path).name == names[0]
+    assert checkpoints.best_checkpoint(tmp_path) == tmp_path / names[0]
 
 
 def test_two_of_the_same_step_stay_apart(tmp_path):
     first, second = (checkpoints.save(tmp_path, groups(), {"step": 1, "n": n}) for n in (1, 2))
     assert first != second
-    assert checkpoints.restore_latest(tmp_path, groups())["n"] == 2
+    assert checkpoints.restore_latest(tmp_path, groups()) == {"step": 1, "n": 2}
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "remove", "manifest", "empty manifest"])
@@ -61,7 +62,7 @@ def test_damage_is_named_and_the_one_before_used(tmp_path, file, harm):
     else:
         path = path.with_name("manifest.json")
         path.write_text("{}" if harm.startswith("empty") else "[")
-    said = []
+    said: list[str] = []
     assert checkpoints.restore_latest(tmp_path, groups(), said.append) == {"step": 1}
     assert len(said) == 1 and str(path) in said[0]
 
@@ -99,7 +100,8 @@ def test_a_write_that_fails_leaves_the_ones_before(tmp_path, monkeypatch):
 
 def test_pickles_are_refused(tmp_path):
     path = tmp_path / "weights.npz"
-    np.savez(path, **{"level_0/w": np.array([object()], dtype=object), "flag": True})
+    arrays: dict[str, Any] = {"level_0/w": np.array([object()], dtype=object), "flag": True}
+    np.savez(path, **arrays)
     with pytest.raises(ValueError, match="pickle"):
         checkpoints.read_variables(path, groups()["weights"])
 

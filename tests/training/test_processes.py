@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,9 +26,9 @@ def finish(process, seconds=240):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_the_resumed_run_is_the_same(tmp_path, number, code):
-    settings = {"epochs": 40, "checkpoint_steps": 50, "epochs_full_valid": 20}
+    settings: dict[str, Any] = {"epochs": 40, "checkpoint_steps": 50, "epochs_full_valid": 20}
     process = start(tmp_path / "stopped", **settings)
-    for line in process.stdout:
+    for line in process.stdout or ():
         if line.startswith("epoch 2:"):
             process.send_signal(number)
             break
@@ -45,9 +46,9 @@ def test_a_signal_saves_and_the_resumed_run_is_the_same(tmp_path, number, code):
 
 
 def test_killed_without_warning(tmp_path):
-    settings = {"epochs": 40, "checkpoint_steps": 3}
+    settings: dict[str, Any] = {"epochs": 40, "checkpoint_steps": 3}
     process = start(tmp_path, **settings)
-    for line in process.stdout:
+    for line in process.stdout or ():
         if line.startswith("epoch 3:"):
             process.kill()
             break

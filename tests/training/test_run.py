@@ -43,7 +43,8 @@ def test_everything_is_written(run):
     assert result.picture == logdir / "epoch_3_sample_4.png"
     assert list((logdir / "events").iterdir())
     assert len(list_checkpoints(logdir / "checkpoints")) in (2, 3)
-    assert best_checkpoint(logdir / "checkpoints").name.startswith("000000008-")
+    best = best_checkpoint(logdir / "checkpoints")
+    assert best is not None and best.name.startswith("000000008-")
     assert not list(logdir.rglob(".writing*"))
 
 
