@@ -7,7 +7,7 @@ LOGDIR      ?= runs/digits
 # 30 epochs; from about the 30th on, 1500 digits are learned by heart and the test bits/dim rises again.
 TRAIN_FLAGS ?= --n_levels 2 --depth 16 --width 128 --n_bits_x 4 --flow_coupling 1 --learntop --ycond \
 	--anchor_size 8 --n_train 1500 --epochs_warmup 2 --polyak_epochs 5 --polyak --memory store \
-	--epochs_full_valid 10 --epochs_full_sample 10 --steps 720
+	--epochs_full_valid 10 --epochs_full_sample 10 --steps 720 --resume
 PYTEST_FLAGS ?=
 BENCH       ?= $(wildcard tests/benchmarks/bench_*.py)
 PYTHON      ?=

@@ -298,6 +298,7 @@ class Glow(tf.Module):
         return self.to_latents(self._continuous(x, noise), any_label)[2]
 
     def _logits(self, top: tf.Tensor) -> tf.Tensor:
+        assert self.classifier is not None  # the callers have asked
         return ZeroLinear.apply(self.classifier.weights(), tf.reduce_mean(top, [1, 2]))
 
     def _initialize(self, x: tf.Tensor, noise: tf.Tensor) -> None:

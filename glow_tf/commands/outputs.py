@@ -25,9 +25,9 @@ def check_pixels(n: int, height: int, width: int, scale: int) -> None:
 
 
 def write_raster(path: Path, pictures: Any, columns: int | None, scale: int) -> None:
-    """Writes uint8 [N, H, W, C] as one PNG, row by row."""
+    """Writes uint8 [N, H, W, C] as one PNG, row by row; images that are enlarged have a gap between them."""
     with replacing(path) as temporary:
-        images.save_raster(pictures, temporary, columns, scale)
+        images.save_raster(pictures, temporary, columns, scale, gap=1 if scale > 1 else 0)
 
 
 def write_animation(path: Path, frames: Any, scale: int, seconds: float) -> None:
