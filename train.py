@@ -6,18 +6,20 @@ from __future__ import annotations
 import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's remarks on this machine
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's remarks on this machine; failures are exceptions
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 0, 1 after an error, 130 after Ctrl-C, 143 after SIGTERM."""
     try:
         from glow_tf.allocator import keep_freed_memory
+        from glow_tf.quiet import import_tensorflow
         from glow_tf.training import flags
 
         model, config = flags.parse(argv)
         keep_freed_memory()
-        from glow_tf.training import train  # TensorFlow: after the flags were checked
+        import_tensorflow()  # after the flags were checked
+        from glow_tf.training import train
 
         return train(model, config).exit_code
     except KeyboardInterrupt:

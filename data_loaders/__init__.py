@@ -31,12 +31,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from data_loaders.errors import DataError
-from data_loaders.registry import Request, load, problems, register
+from data_loaders.registry import Request, check_problem, load, problems, register
 
 if TYPE_CHECKING:
     from data_loaders.dataset import DataSet
 
-__all__ = ["DataError", "DataSet", "Request", "load", "problems", "register"]
+__all__ = ["DataError", "DataSet", "Request", "check_problem", "load", "problems", "register"]
 
 
 def __getattr__(name: str) -> Any:

@@ -90,6 +90,11 @@ def problems() -> tuple[str, ...]:
     return tuple(_LOADERS)
 
 
+def check_problem(name: str) -> None:
+    """Raises DataError unless there is a problem of this name; the message lists them, and the nearest."""
+    _loader_of(name)
+
+
 def _loader_of(name: str) -> str | Loader:
     if name not in _LOADERS:
         near = difflib.get_close_matches(str(name).lower(), _LOADERS, n=1, cutoff=0.4)

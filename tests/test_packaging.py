@@ -34,9 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout, built with what is installed: no network."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    done = subprocess.run(
-        [*command, "--no-index", "--wheel-dir", folder, ROOT], capture_output=True, text=True
-    )
+    done = subprocess.run([*command, "--no-index", "--wheel-dir", folder, ROOT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (path,) = folder.glob("*.whl")
     return path
@@ -123,9 +121,7 @@ def test_every_pin_is_exact(pins: dict[str, Requirement]) -> None:
 
 
 @pytest.mark.parametrize("requirement", asked_for("train", "tfp", "demo", "dev"), ids=str)
-def test_pin_is_in_the_range_of_pyproject(
-    requirement: Requirement, pins: dict[str, Requirement]
-) -> None:
+def test_pin_is_in_the_range_of_pyproject(requirement: Requirement, pins: dict[str, Requirement]) -> None:
     name = canonicalize_name(requirement.name)
     assert (name in pins) != (name in NOT_PINNED)
     if name in pins:

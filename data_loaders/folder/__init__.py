@@ -184,7 +184,9 @@ def _report(root: str, bad: dict[str, BadImageError], count: int, bad_images: st
     lines = [f"{printable(name)} {error}" for name, error in sorted(bad.items())]
     message = f"{len(bad)} of {count} images in {printable(root)} cannot be used:\n{listing(lines)}"
     if bad_images == "error" or len(bad) == count:
-        raise DataError(f"{message}\nRemove them, choose a smaller image_size, or set bad_images='skip'.")
+        raise DataError(
+            f"{message}\nRemove them or choose a smaller image_size (in Python, bad_images='skip' leaves them out)."
+        )
     warnings.warn(message, stacklevel=3)
 
 

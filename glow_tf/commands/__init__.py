@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from glow_tf.commands.arguments import PROGRAM, Parser
-from glow_tf.commands.quiet import import_tensorflow
+from glow_tf.quiet import import_tensorflow
 
 COMMANDS = {
     "sample": "sample",

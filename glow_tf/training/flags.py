@@ -154,15 +154,14 @@ def parse(argv: list[str] | None = None) -> tuple[dict[str, Any], TrainConfig]:
         GlowConfig.from_dict({**model, "image_size": size})
         if not launched_by_horovod():  # rank 0 may have claimed it for this very run
             check_free(Path(config.logdir), resume=config.resume)
-    except (ConfigError, TrainError) as error:
+    except (ConfigError, TrainError, data_loaders.DataError) as error:
         parser.error(str(error))
     return model, config
 
 
 def _check_together(config: TrainConfig, given: dict[str, Any]) -> None:
-    """Raises TrainError for flags that contradict each other or what is on the disk."""
-    if config.problem not in data_loaders.problems():
-        raise TrainError(f"unknown problem {config.problem!r}; there are: {', '.join(data_loaders.problems())}")
+    """Raises TrainError (DataError) for flags that contradict each other or what is on the disk."""
+    data_loaders.check_problem(config.problem)
     explicit = given.get("gradient_checkpointing")
     if config.memory is not None and explicit is not None:
         if explicit == int(config.memory == "store"):

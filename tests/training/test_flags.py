@@ -58,7 +58,8 @@ def test_every_setting_has_its_flag():
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("--problem nope", "unknown problem 'nope'; there are: digits"),
+        ("--problem nope", "Unknown problem 'nope'; there are: digits"),
+        ("--problem cifar", "Did you mean 'cifar10'?"),
         ("--image_size 30", "divisible by 2\\*\\*n_levels = 8"),
         ("--n_levels 6", "n_levels of at most 5"),
         ("--gradient_checkpointing 1 --memory store", "contradicts --memory store"),
