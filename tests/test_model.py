@@ -18,13 +18,13 @@ from tests.tolerances import MODEL
 
 CLASSES: dict[str, Any] = {"n_y": 3, "ycond": True, "weight_y": 0.5}
 MODELS: dict[str, dict[str, Any]] = {
-    "plain": {"learntop": False, "flow_coupling": "additive"},
+    "plain, 1 level": {"learntop": False, "flow_coupling": "additive", "n_levels": 1},
     "affine": {},
     "tall, 1 channel, 3 levels": {"image_size": (16, 8), "n_levels": 3, "channels": 1},
     "wide, 4 channels, 1 level": {"image_size": (2, 6), "n_levels": 1, "channels": 4, "flow_permutation": "shuffle"},
     "classes": CLASSES,
     "classes, float64": {**CLASSES, "precision": "float64", "flow_permutation": "reverse"},
-    "LU, bfloat16": {"lu_decomposed": True, "precision": "bfloat16"},
+    "LU, bfloat16, 1 level": {"n_levels": 1, "lu_decomposed": True, "precision": "bfloat16"},
 }
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -80,7 +80,7 @@ def test_encode_inverts_decode(name):
     np.testing.assert_allclose(other_log_det, -log_det, atol=tolerance * glow.config.dimensions)
 
 
-@pytest.mark.parametrize("bits", [1, 3, 5, 8])
+@pytest.mark.parametrize("bits", [1, 5])
 def test_fewer_bits(bits):
     glow = random_glow(n_bits_x=bits, n_levels=1, depth=1, image_size=(2, 4))
     x = random_images(glow.config, 8)
@@ -102,11 +102,17 @@ INEXACT = "where a rounding error moves an input of the network to the next bflo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.xfail(reason=INEXACT))])
-@pytest.mark.parametrize("coupling", ["additive", "affine"])
-def test_real_images_come_back_at_full_depth(precision, coupling):
+@pytest.mark.parametrize(
+    ("coupling", "precision"),
+    [
+        ("additive", "float32"),
+        ("affine", "float32"),
+        pytest.param("affine", "bfloat16", marks=pytest.mark.xfail(reason=INEXACT)),
+    ],
+)
+def test_real_images_come_back_at_full_depth(coupling, precision):
     x = pytest.importorskip("data_loaders").load("digits").init_batch(16)[0]
-    config = GlowConfig(x.shape[1:3], n_levels=3, depth=32, width=16, flow_coupling=coupling, channels=x.shape[3])
+    config = GlowConfig(x.shape[1:3], n_levels=2, depth=32, width=16, flow_coupling=coupling, channels=x.shape[3])
     glow = Glow(config, precision=precision, seed=1)
     glow.initialize(x)
     perturb(glow, scale=0.01)
