@@ -11,7 +11,7 @@ from glow_tf.layers.base import Layer, Part, Weights, per_example, pixels, scale
 from glow_tf.layers.coupling import AdditiveCoupling, AffineCoupling, Coupling
 from glow_tf.layers.invertible_conv import InvertibleConv1x1, InvertibleConv1x1LU
 from glow_tf.layers.permutation import ReversePermutation, ShufflePermutation
-from glow_tf.memory import FoldedStep, level_forward, level_inverse
+from glow_tf.memory import MEMORY, FoldedStep, level_forward, level_inverse
 
 _PERMUTATIONS = {
     "reverse": ReversePermutation,
@@ -54,6 +54,8 @@ class FlowStep(Layer):
         for value, allowed in ((permutation, _PERMUTATIONS), (coupling, _COUPLINGS)):
             if value not in allowed:
                 raise ValueError(f"{self.name}: {value!r} is unknown; allowed are {', '.join(allowed)}")
+        if lu_decomposed and permutation != "invconv":
+            raise ValueError(f"{self.name}: lu_decomposed needs permutation 'invconv', not {permutation!r}")
         mixing = InvertibleConv1x1LU if lu_decomposed else _PERMUTATIONS[permutation]
         self.add_part("actnorm", ActNorm, channels)
         self.add_part("permutation", mixing, channels)
@@ -114,17 +116,34 @@ class FlowLevel(Part):
         self.depth = depth
         self.step = FlowStep(channels, width, stack=depth, name=name, **step)
 
-    def forward(self, x: tf.Tensor, memory: str = "reversible") -> tuple[tf.Tensor, tf.Tensor]:
-        """(y, log_det [N]) of the K steps in turn; x and y [N, H, W, C]."""
+    def forward(
+        self, x: tf.Tensor, memory: str = "reversible", compute_dtype: Any = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """(y, log_det [N]) of the K steps in turn; x and y [N, H, W, C]; compute_dtype overrides the steps'.
+
+        Raises:
+          ValueError: memory is unknown, or x has another rank or number of channels.
+        """
+        if memory not in MEMORY:
+            raise ValueError(f"{self.name}: memory={memory!r} is unknown; allowed are {', '.join(MEMORY)}")
+        self._check(x)
         folded, log_det_per_pixel = self.step.fold(self.step.weights())
-        y, log_det = level_forward(self.step.coupling, folded, x, memory)
+        y, log_det = level_forward(self.step.coupling, folded, x, memory, self._dtype(compute_dtype))
         return y, log_det + pixels(x) * tf.reduce_sum(log_det_per_pixel)
 
-    def inverse(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def inverse(self, y: tf.Tensor, compute_dtype: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
         """(x, log_det [N] of the inverse map); its gradient always recomputes, as memory="reversible"."""
+        self._check(y)
         folded, log_det_per_pixel = self.step.fold(self.step.weights())
-        x, log_det = level_inverse(self.step.coupling, folded, y)
+        x, log_det = level_inverse(self.step.coupling, folded, y, self._dtype(compute_dtype))
         return x, log_det - pixels(y) * tf.reduce_sum(log_det_per_pixel)
+
+    def _dtype(self, compute_dtype: Any) -> tf.DType:
+        return tf.as_dtype(compute_dtype or self.step.coupling.compute_dtype)
+
+    def _check(self, x: tf.Tensor) -> None:
+        if x.shape.rank != 4 or x.shape[-1] != self.step.channels:
+            raise ValueError(f"{self.name} takes images [N, H, W, {self.step.channels}], not shape {x.shape}")
 
     def initialize(self, x: tf.Tensor) -> tf.Tensor:
         """Data-dependent initialisation of every step in turn; returns the last one's output."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from glow_tf.config import GlowConfig
@@ -22,8 +23,8 @@ def check_images(config: GlowConfig, x: Any) -> tf.Tensor:
     return x
 
 
-def check_labels(config: GlowConfig, y: Any, *, needed: bool = True) -> tf.Tensor:
-    """y as an int32 tensor [N]; a tensor of no labels where the model is not class-conditional; or a ValueError."""
+def check_labels(config: GlowConfig, y: Any, n: Any, *, needed: bool = True) -> tf.Tensor:
+    """y as an int32 tensor [N] for n examples, or a ValueError; no labels where the model is not class-conditional."""
     if not config.ycond:
         return tf.zeros([0], tf.int32)
     if y is None:
@@ -33,6 +34,7 @@ def check_labels(config: GlowConfig, y: Any, *, needed: bool = True) -> tf.Tenso
     y = tf.convert_to_tensor(y)
     if not y.dtype.is_integer or y.shape.rank != 1:
         raise ValueError(f"y must be whole numbers [N], not {y.dtype.name} of shape {y.shape}")
+    _check_number("labels", y, n)
     y = tf.cast(y, tf.int32)
     value = tf.get_static_value(y)
     if value is not None and value.size and not (0 <= value.min() and value.max() < config.n_y):
@@ -40,14 +42,15 @@ def check_labels(config: GlowConfig, y: Any, *, needed: bool = True) -> tf.Tenso
     return y
 
 
-def check_noise(config: GlowConfig, noise: Any, dtype: Any) -> tf.Tensor:
-    """The dequantisation noise as a tensor [N, H, W, C], or a ValueError."""
+def check_noise(config: GlowConfig, noise: Any, dtype: Any, n: Any) -> tf.Tensor:
+    """The dequantisation noise of n images as a tensor [N, H, W, C], or a ValueError."""
     noise = tf.cast(tf.convert_to_tensor(noise), dtype)
     if noise.shape.rank != 4 or not noise.shape[1:].is_compatible_with(config.image_shape):
         raise ValueError(f"noise must be [N, {', '.join(map(str, config.image_shape))}], not shape {noise.shape}")
+    _check_number("images' noise", noise, n)
     value = tf.get_static_value(noise)
     if value is not None and value.size and not (value.min() >= 0 and value.max() <= 1 / config.n_bins):
-        raise ValueError(f"noise must be in [0, 1/{config.n_bins}), not from {value.min()} to {value.max()}")
+        raise ValueError(f"noise must be in [0, 1/{config.n_bins}], not from {value.min()} to {value.max()}")
     return noise
 
 
@@ -64,4 +67,27 @@ def check_latents(config: GlowConfig, eps: Sequence[Any], dtype: Any) -> list[tf
     )
     if not fits:
         raise ValueError(f"{wanted}, not {', '.join(str(latent.shape) for latent in latents)}")
+    for latent in latents[1:]:
+        _check_number(f"latents {tuple(latent.shape)}", latent, latents[0].shape[0])
     return latents
+
+
+def check_sampling(n: Any, temperature: Any, dtype: Any) -> tf.Tensor:
+    """The temperature as a tensor, a number or [n], or a ValueError about it or n."""
+    number = tf.get_static_value(n) if tf.is_tensor(n) else n
+    if number is not None and (not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1):
+        raise ValueError(f"n={n!r}: the number of samples must be a whole number, at least 1")
+    temperature = tf.convert_to_tensor(temperature, dtype)
+    if temperature.shape.rank not in (0, 1):
+        raise ValueError(f"temperature must be a number or one per image [n], not shape {temperature.shape}")
+    if temperature.shape.rank == 1:
+        _check_number("temperatures", temperature, number)
+    value = tf.get_static_value(temperature)
+    if value is not None and not (np.isfinite(value).all() and (value >= 0).all()):
+        raise ValueError(f"temperature={value}: must be finite, 0 or more")
+    return temperature
+
+
+def _check_number(what: str, given: tf.Tensor, n: Any) -> None:
+    if n is not None and given.shape[0] is not None and given.shape[0] != n:
+        raise ValueError(f"{given.shape[0]} {what} for a batch of {n}")

@@ -37,13 +37,15 @@ class FoldedStep(NamedTuple):
     net: Weights
 
 
-def level_forward(coupling: Coupling, steps: FoldedStep, x: tf.Tensor, memory: str) -> tuple[tf.Tensor, tf.Tensor]:
+def level_forward(
+    coupling: Coupling, steps: FoldedStep, x: tf.Tensor, memory: str, compute_dtype: tf.DType
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Applies the K stacked `steps` to x [N, H, W, C]; (y, the couplings' log_det [N])."""
     flat = tf.nest.flatten(steps)
 
     @tf.custom_gradient
     def run(x: tf.Tensor, *flat: tf.Tensor) -> tuple[Any, Callable[..., Any]]:
-        loop = _Loop(coupling, tf.nest.pack_sequence_as(steps, flat), x)
+        loop = _Loop(coupling, tf.nest.pack_sequence_as(steps, flat), x, compute_dtype)
         y, log_det, kept = loop.forward(x, memory)
 
         def gradient(d_y: tf.Tensor, d_log_det: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -54,13 +56,15 @@ def level_forward(coupling: Coupling, steps: FoldedStep, x: tf.Tensor, memory: s
     return run(x, *flat)
 
 
-def level_inverse(coupling: Coupling, steps: FoldedStep, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def level_inverse(
+    coupling: Coupling, steps: FoldedStep, y: tf.Tensor, compute_dtype: tf.DType
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Applies the inverse of `level_forward` to y [N, H, W, C]; (x, log_det [N] of the inverse couplings)."""
     flat = tf.nest.flatten(steps)
 
     @tf.custom_gradient
     def run(y: tf.Tensor, *flat: tf.Tensor) -> tuple[Any, Callable[..., Any]]:
-        loop = _Loop(coupling, tf.nest.pack_sequence_as(steps, flat), y)
+        loop = _Loop(coupling, tf.nest.pack_sequence_as(steps, flat), y, compute_dtype)
         x, log_det = loop.inverse(y)
 
         def gradient(d_x: tf.Tensor, d_log_det: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -74,9 +78,10 @@ def level_inverse(coupling: Coupling, steps: FoldedStep, y: tf.Tensor) -> tuple[
 class _Loop:
     """The four loops over one level's steps."""
 
-    def __init__(self, coupling: Coupling, steps: FoldedStep, like: tf.Tensor):
+    def __init__(self, coupling: Coupling, steps: FoldedStep, like: tf.Tensor, compute_dtype: tf.DType):
         self.coupling = coupling
         self.steps = steps
+        self.compute_dtype = compute_dtype
         self.depth = steps.matrix.shape[0]
         self.size = [like.shape[i] or tf.shape(like)[i] for i in (1, 2)]
 
@@ -86,7 +91,7 @@ class _Loop:
         return tf.nest.map_structure(lambda weight: weight[k], self.steps)
 
     def _net(self, folded: Folded, z: tf.Tensor) -> tuple[tf.Tensor, Activations]:
-        return CouplingNet.apply(folded, z, self.coupling.compute_dtype)
+        return CouplingNet.apply(folded, z, self.compute_dtype)
 
     def _fold(self, net: Weights) -> Folded:
         return self.coupling.net.fold(net, *self.size)
@@ -111,7 +116,7 @@ class _Loop:
             return k + 1, tf.concat([unchanged, changed], -1), log_det + step_log_det, kept
 
         size = {"store": 2 + len(Activations._fields), "checkpoint": 1, "reversible": 0}[memory]
-        compute = self.coupling.compute_dtype
+        compute = self.compute_dtype
         dtypes = [x.dtype, x.dtype, compute, compute, compute][:size]
         kept = [tf.TensorArray(dtype, self.depth) for dtype in dtypes]
         _, y, log_det, kept = self._run(body, (0, x, per_example(x, 0.0), kept))
@@ -157,11 +162,7 @@ class _Loop:
         used = [self.steps.matrix, self.steps.offset, self.steps.net]
         _, _, d_x, gradients = self._run_back(body, y, d_y, used)
         d_matrix, d_offset, d_net = gradients
-        zero_inverse, zero_bias = tf.zeros_like(self.steps.inverse), tf.zeros_like(self.steps.bias)
-        return (
-            d_x,
-            *tf.nest.flatten(FoldedStep(d_matrix, d_offset, zero_inverse, zero_bias, d_net)),
-        )
+        return (d_x, *_flat_gradients(self.steps, matrix=d_matrix, offset=d_offset, net=d_net))
 
     # Inverse: y -> x
 
@@ -199,14 +200,7 @@ class _Loop:
         used = [self.steps.inverse, self.steps.bias, self.steps.net]
         _, _, d_y, gradients = self._run_back(body, x, d_x, used, back=False)
         d_inverse, d_bias, d_net = gradients
-        zero_matrix, zero_offset = (
-            tf.zeros_like(self.steps.matrix),
-            tf.zeros_like(self.steps.offset),
-        )
-        return (
-            d_y,
-            *tf.nest.flatten(FoldedStep(zero_matrix, zero_offset, d_inverse, d_bias, d_net)),
-        )
+        return (d_y, *_flat_gradients(self.steps, inverse=d_inverse, bias=d_bias, net=d_net))
 
     # The loops themselves
 
@@ -254,3 +248,11 @@ def _affine_gradient(x: tf.Tensor, matrix: tf.Tensor, d_u: tf.Tensor) -> tuple[t
     rows, d_rows = tf.reshape(x, [-1, channels]), tf.reshape(d_u, [-1, channels])
     d_matrix = tf.matmul(rows, d_rows, transpose_a=True)
     return per_pixel(d_u, tf.transpose(matrix)), d_matrix, tf.reduce_sum(d_rows, 0)
+
+
+def _flat_gradients(steps: FoldedStep, **given: Any) -> list[tf.Tensor | None]:
+    """The gradients of `steps`, flat as tf.nest has it; None where a direction does not use a weight."""
+    gradients: list[tf.Tensor | None] = []
+    for name, weights in steps._asdict().items():
+        gradients += tf.nest.flatten(given[name]) if name in given else [None] * len(tf.nest.flatten(weights))
+    return gradients

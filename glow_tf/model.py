@@ -11,7 +11,7 @@ import tensorflow as tf
 from glow_tf import quantization
 from glow_tf.config import GlowConfig
 from glow_tf.flow import FlowLevel
-from glow_tf.inputs import check_images, check_labels, check_latents, check_noise
+from glow_tf.inputs import check_images, check_labels, check_latents, check_noise, check_sampling
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.split import Split
 from glow_tf.layers.squeeze import squeeze2x2, unsqueeze2x2
@@ -34,8 +34,8 @@ class Glow(tf.Module):
     Args:
       config: a GlowConfig, or a dict of its fields.
       memory: what training keeps for the gradient: "store", "checkpoint" or "reversible" (see memory.py).
-      precision: "float32"; "bfloat16" runs the coupling networks' matrix products in bfloat16 and all else in float32;
-        "float64" is for checking.
+      precision: "float32"; "bfloat16" runs the coupling networks' matrix products in bfloat16 for likelihoods and
+        training, and all else in float32, also encoding and decoding, which stay exact; "float64" is for checking.
       seed: the initial weights are a function of it.
 
     Raises:
@@ -59,13 +59,13 @@ class Glow(tf.Module):
         if precision not in _PRECISIONS:
             raise ValueError(f"precision={precision!r}: allowed are {', '.join(_PRECISIONS)}")
         self.memory, self.precision, self.seed = memory, precision, seed
-        self.dtype, compute_dtype = _PRECISIONS[precision]
+        self.dtype, self.compute_dtype = _PRECISIONS[precision]
         config, part = self.config, {"dtype": self.dtype, "seed": seed}
         step = {
             "permutation": config.flow_permutation,
             "coupling": config.flow_coupling,
             "lu_decomposed": config.lu_decomposed,
-            "compute_dtype": compute_dtype,
+            "compute_dtype": self.compute_dtype,
         }
         channels = [config.level_shape(level)[2] for level in range(config.n_levels)]
         self.levels = [
@@ -83,12 +83,17 @@ class Glow(tf.Module):
     # The bijection, on continuous images
 
     def to_latents(
-        self, x: tf.Tensor, y: tf.Tensor | None = None, memory: str = "reversible"
+        self, x: tf.Tensor, y: tf.Tensor | None = None, memory: str = "reversible", compute_dtype: Any = None
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """(eps, log_det [N] in nats, top z before its prior) for continuous images x [N, H, W, C] in [-1/2, 1/2)."""
+        """(eps, log_det [N] in nats, top z before its prior) for continuous images x [N, H, W, C] in [-1/2, 1/2).
+
+        `memory` says what is kept for a gradient; compute_dtype is the coupling networks'. It is the model's dtype
+        unless given, also with precision="bfloat16": a stack of networks that round their inputs to bfloat16 would
+        not undo itself, because a difference in the last bit of float32 can move an input to the next bfloat16.
+        """
         z, eps, total = squeeze2x2(x), [], tf.zeros(tf.shape(x)[:1], x.dtype)
         for i, level in enumerate(self.levels):
-            z, log_det = level.forward(z, memory)
+            z, log_det = level.forward(z, memory, compute_dtype or self.dtype)
             total += log_det
             if i < len(self.splits):
                 z, log_det = self.splits[i].forward(z)
@@ -106,7 +111,7 @@ class Glow(tf.Module):
             if i < len(self.splits):
                 z, log_det = self.splits[i].inverse(tf.concat([unsqueeze2x2(z), eps[i]], -1))
                 total += log_det
-            z, log_det = level.inverse(z)
+            z, log_det = level.inverse(z, self.dtype)
             total += log_det
         return unsqueeze2x2(z), total
 
@@ -150,6 +155,7 @@ class Glow(tf.Module):
         """log p(x) (or log p(x | y)) in nats, [N], of uint8 images x.
 
         It is the lower bound that the dequantisation noise gives: the log-density of x + noise, minus D log(n_bins).
+        Its gradient is had as with memory="reversible"; `losses` has it as the model's `memory` says.
 
         Args:
           x: uint8 [N, H, W, C].
@@ -159,8 +165,9 @@ class Glow(tf.Module):
         Raises:
           ValueError: an argument has another shape, type or range.
         """
-        x, y = check_images(self.config, x), check_labels(self.config, y)
-        noise = self._fresh_noise(x) if noise is None else check_noise(self.config, noise, self.dtype)
+        x = check_images(self.config, x)
+        y = check_labels(self.config, y, x.shape[0])
+        noise = self._fresh_noise(x) if noise is None else check_noise(self.config, noise, self.dtype, x.shape[0])
         return self._compiled_log_prob(x, y, noise)
 
     def bits_per_dim(self, x: Any, y: Any = None, noise: Any = None) -> tf.Tensor:
@@ -192,7 +199,8 @@ class Glow(tf.Module):
         Raises:
           ValueError: an argument has another shape, type or range.
         """
-        x, y = check_images(self.config, x), check_labels(self.config, y)
+        x = check_images(self.config, x)
+        y = check_labels(self.config, y, x.shape[0])
         return self._compiled_encode(x, y, self._middle_or(noise, x))
 
     def decode(self, eps: Sequence[Any], y: Any = None) -> tf.Tensor:
@@ -201,7 +209,8 @@ class Glow(tf.Module):
 
     def decode_continuous(self, eps: Sequence[Any], y: Any = None) -> tf.Tensor:
         """The continuous images [N, H, W, C] of L latents, nominally in [-1/2, 1/2), neither rounded nor clipped."""
-        return self._compiled_decode(check_latents(self.config, eps, self.dtype), check_labels(self.config, y))
+        latents = check_latents(self.config, eps, self.dtype)
+        return self._compiled_decode(latents, check_labels(self.config, y, latents[0].shape[0]))
 
     def sample(self, n: int, y: Any = None, temperature: Any = 1.0, seed: int | None = None) -> tf.Tensor:
         """n uint8 images [n, H, W, C] from the model.
@@ -219,10 +228,7 @@ class Glow(tf.Module):
 
     def sample_latents(self, n: int, temperature: Any = 1.0, seed: int | None = None) -> list[tf.Tensor]:
         """L latents of n images: standard normal, times the temperature (a number or [n])."""
-        temperature = tf.convert_to_tensor(temperature, self.dtype)
-        if temperature.shape.rank not in (0, 1):
-            raise ValueError(f"temperature must be a number or one per image [n], not shape {temperature.shape}")
-        temperature = tf.reshape(temperature, [-1, 1, 1, 1])
+        temperature = tf.reshape(check_sampling(n, temperature, self.dtype), [-1, 1, 1, 1])
         if seed is None:
             seed = tf.random.uniform([], maxval=2**31 - 1, dtype=tf.int32)
         shapes = self.config.latent_shapes()
@@ -240,8 +246,10 @@ class Glow(tf.Module):
         Args and errors as `log_prob`; always in float32 (or float64).
         """
         x = check_images(self.config, x)
-        check_labels(self.config, y, needed=False)
-        noise = self._fresh_noise(x) if noise is None else check_noise(self.config, noise, self.dtype)
+        if x.shape[0] == 0:
+            raise ValueError("data-dependent initialisation needs at least one image")
+        check_labels(self.config, y, x.shape[0], needed=False)
+        noise = self._fresh_noise(x) if noise is None else check_noise(self.config, noise, self.dtype, x.shape[0])
         self._compiled_initialize(x, noise)
 
     def named_variables(self) -> dict[str, tf.Variable]:
@@ -266,7 +274,7 @@ class Glow(tf.Module):
             return tf.function(function, input_signature=signature, autograph=False)
 
         self._compiled_log_prob = compiled(
-            lambda x, y, noise: self._log_prob_and_top(x, y, noise, self.memory)[0],
+            lambda x, y, noise: self._log_prob_and_top(x, y, noise, "reversible")[0],
             images,
             labels,
             noise,
@@ -277,7 +285,8 @@ class Glow(tf.Module):
             labels,
             noise,
         )
-        self._compiled_classify = compiled(lambda x, noise: self._logits(self._top(x, noise)), images, noise)
+        if self.classifier is not None:
+            self._compiled_classify = compiled(lambda x, noise: self._logits(self._top(x, noise)), images, noise)
         self._compiled_decode = compiled(lambda eps, y: self.from_latents(eps, y)[0], latents, labels)
         self._compiled_initialize = compiled(self._initialize, images, noise)
 
@@ -287,7 +296,7 @@ class Glow(tf.Module):
     def _log_prob_and_top(
         self, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor, memory: str
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        eps, log_det, top = self.to_latents(self._continuous(x, noise), y, memory)
+        eps, log_det, top = self.to_latents(self._continuous(x, noise), y, memory, self.compute_dtype)
         log_prob = log_det + quantization.quantization_log_prob(self.config)
         for latent in eps:
             log_prob -= 0.5 * tf.reduce_sum(tf.square(latent) + math.log(2 * math.pi), [1, 2, 3])
@@ -315,4 +324,4 @@ class Glow(tf.Module):
     def _middle_or(self, noise: Any, x: tf.Tensor) -> tf.Tensor:
         if noise is None:
             return tf.fill(tf.shape(x), tf.constant(0.5 / self.config.n_bins, self.dtype))
-        return check_noise(self.config, noise, self.dtype)
+        return check_noise(self.config, noise, self.dtype, x.shape[0])

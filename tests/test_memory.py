@@ -144,7 +144,11 @@ def operations_of_training_gradient(memory, depth):
             loss = tf.reduce_mean(glow.losses(x, None, noise)["loss"])
         return tape.gradient(loss, glow.trainable_variables)
 
-    graph = step.get_concrete_function().graph.as_graph_def()
+    function = step.get_concrete_function()
+    # What runs: TensorFlow also writes a zero gradient for every input of a custom gradient and never uses it, small
+    # ones as a constant and large ones as a Fill.
+    results = [tensor.op.name for tensor in function.outputs]
+    graph = tf.compat.v1.graph_util.extract_sub_graph(function.graph.as_graph_def(), results)
     bodies = [node for function in graph.library.function for node in function.node_def]
     return collections.Counter(node.op for node in [*graph.node, *bodies])
 
@@ -152,9 +156,5 @@ def operations_of_training_gradient(memory, depth):
 @pytest.mark.parametrize("memory", MEMORY)
 def test_graph_does_not_grow_with_depth(memory):
     shallow, deep = (operations_of_training_gradient(memory, depth) for depth in (4, 64))
-    # TensorFlow writes zeros of fewer than 1000 numbers as one constant, more as a Fill of two
-    fills = deep.pop("Fill", 0) - shallow.pop("Fill", 0)
-    assert deep.pop("Const") - shallow.pop("Const") == fills
-    assert fills < 20
     assert shallow == deep
     assert shallow.total() < 5000

@@ -98,16 +98,13 @@ def test_flat_latents():
     np.testing.assert_array_equal(glow.decode(unflatten_latents(glow.config, flat), y), x)
 
 
-INEXACT = "where a rounding error moves an input of the network to the next bfloat16, the way back differs"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("coupling", "precision"),
     [
         ("additive", "float32"),
         ("affine", "float32"),
-        pytest.param("affine", "bfloat16", marks=pytest.mark.xfail(reason=INEXACT)),
+        ("affine", "bfloat16"),
     ],
 )
 def test_real_images_come_back_at_full_depth(coupling, precision):
