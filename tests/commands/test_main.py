@@ -47,7 +47,7 @@ def test_a_real_run(models, tmp_path):
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if not line.startswith("sampling: ")] == []
     assert done.stdout == f"{tmp_path / 's.png'}: 4 samples, temperature 0.7, seed 0; raw weights after step 7\n"
-    assert picture(tmp_path / "s.png").shape == (64, 64)
+    assert picture(tmp_path / "s.png").shape == (68, 68)  # 2 x 2 images of 8 x 8, a gap, all enlarged 4 times
 
 
 def test_a_real_error(models, tmp_path):
@@ -59,7 +59,7 @@ def test_a_real_error(models, tmp_path):
 
 
 def test_ctrl_c_while_a_file_is_written_leaves_what_was_there(models, tmp_path, monkeypatch, capsys):
-    def stopped(pictures, path, *_):
+    def stopped(pictures, path, *_, **__):
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
