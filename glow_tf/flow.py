@@ -126,14 +126,14 @@ class FlowLevel(Part):
         """
         if memory not in MEMORY:
             raise ValueError(f"{self.name}: memory={memory!r} is unknown; allowed are {', '.join(MEMORY)}")
-        self._check(x)
+        x = self._checked(x)
         folded, log_det_per_pixel = self.step.fold(self.step.weights())
         y, log_det = level_forward(self.step.coupling, folded, x, memory, self._dtype(compute_dtype))
         return y, log_det + pixels(x) * tf.reduce_sum(log_det_per_pixel)
 
     def inverse(self, y: tf.Tensor, compute_dtype: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
         """(x, log_det [N] of the inverse map); its gradient always recomputes, as memory="reversible"."""
-        self._check(y)
+        y = self._checked(y)
         folded, log_det_per_pixel = self.step.fold(self.step.weights())
         x, log_det = level_inverse(self.step.coupling, folded, y, self._dtype(compute_dtype))
         return x, log_det - pixels(y) * tf.reduce_sum(log_det_per_pixel)
@@ -141,9 +141,11 @@ class FlowLevel(Part):
     def _dtype(self, compute_dtype: Any) -> tf.DType:
         return tf.as_dtype(compute_dtype or self.step.coupling.compute_dtype)
 
-    def _check(self, x: tf.Tensor) -> None:
+    def _checked(self, x: Any) -> tf.Tensor:
+        x = tf.convert_to_tensor(x)
         if x.shape.rank != 4 or x.shape[-1] != self.step.channels:
             raise ValueError(f"{self.name} takes images [N, H, W, {self.step.channels}], not shape {x.shape}")
+        return x
 
     def initialize(self, x: tf.Tensor) -> tf.Tensor:
         """Data-dependent initialisation of every step in turn; returns the last one's output."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.config import GlowConfig
+from glow_tf.files import replacing
 from glow_tf.model import Glow
 
 CONFIG_FILE = "config.json"
@@ -46,9 +45,11 @@ def save(glow: Glow, folder: str | Path, values: dict[str, Any] | None = None) -
             raise ValueError(f"{name}: {given.shape} given for a variable of shape {arrays[name].shape}")
         arrays[name] = given
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS_FILE, lambda file: np.savez(file, **arrays))
+    with replacing(folder / WEIGHTS_FILE) as path:
+        np.savez(path, **arrays)
     text = json.dumps(glow.config.to_dict(), indent=2) + "\n"
-    _replace(folder / CONFIG_FILE, lambda file: file.write(text.encode()))
+    with replacing(folder / CONFIG_FILE) as path:
+        path.write_text(text, encoding="utf-8")
 
 
 def load(folder: str | Path, **options: Any) -> Glow:
@@ -116,18 +117,3 @@ def _assign(path: Path, glow: Glow, stored: Any) -> None:
         if name.endswith("/permutation/indices") and not is_permutation(value):
             raise SavedModelError(f"{path}: {name} is no permutation")
         variable.assign(tf.cast(value, variable.dtype))
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Writes a file beside `path` and renames it into place: a reader sees the old file or the whole new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
