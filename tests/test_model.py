@@ -427,9 +427,9 @@ def test_wrong_labels(method, y, message):
     [
         (np.zeros([3, 8, 4]), r"noise must be \[N, 8, 4, 3\], not shape \(3, 8, 4\)"),
         (np.zeros([3, 4, 8, 3]), r"not shape \(3, 4, 8, 3\)"),
-        (np.full([3, 8, 4, 3], 0.5), r"noise must be in \[0, 1/256\), not from 0\.5 to 0\.5"),
-        (np.full([3, 8, 4, 3], -1e-3), r"noise must be in \[0, 1/256\)"),
-        (np.full([3, 8, 4, 3], np.nan), r"noise must be in \[0, 1/256\)"),
+        (np.full([3, 8, 4, 3], 0.5), r"noise must be in \[0, 1/256\], not from 0\.5 to 0\.5"),
+        (np.full([3, 8, 4, 3], -1e-3), r"noise must be in \[0, 1/256\]"),
+        (np.full([3, 8, 4, 3], np.nan), r"noise must be in \[0, 1/256\]"),
     ],
 )
 def test_wrong_noise(method, noise, message):
