@@ -13,6 +13,7 @@ from glow_tf.config import ConfigError, GlowConfig
 from glow_tf.training import config as training
 from glow_tf.training.config import TrainConfig, TrainError
 from glow_tf.training.launch import launched_by_horovod
+from glow_tf.training.presets import PRESETS, preset
 from glow_tf.training.run_folder import check_free
 
 # Image sizes where --image_size is not given: the original's, and the digits'.
@@ -85,6 +86,9 @@ def make_parser() -> argparse.ArgumentParser:
         description="Trains Glow. Under horovodrun or mpirun, one process per GPU.",
         argument_default=argparse.SUPPRESS,
     )
+    names = ", ".join(PRESETS)
+    text = f"settings of one of the paper's runs, for what the other flags leave open: {names}"
+    parser.add_argument("--preset", metavar="NAME", help=text)
     run = parser.add_argument_group("training")
     for field in dataclasses.fields(TrainConfig):
         if field.name not in _HELP:
@@ -140,12 +144,14 @@ def parse(argv: list[str] | None = None) -> tuple[dict[str, Any], TrainConfig]:
     """
     parser = make_parser()
     given = vars(parser.parse_args(argv))
-    model = {name: value for name, value in given.items() if name in _MODEL_DEFAULTS}
-    model.setdefault("image_size", -1)
+    name = given.pop("preset", None)
     try:
-        config = TrainConfig(**{n: v for n, v in given.items() if n not in _MODEL_DEFAULTS})
+        settings = {**_preset_settings(name, given), **given}
+        model = {name: value for name, value in settings.items() if name in _MODEL_DEFAULTS}
+        model.setdefault("image_size", -1)
+        config = TrainConfig(**{n: v for n, v in settings.items() if n not in _MODEL_DEFAULTS})
         _check_together(config, given)
-        if config.memory is None and "gradient_checkpointing" in given:
+        if config.memory is None and "gradient_checkpointing" in settings:
             config = dataclasses.replace(config, memory=("store", "checkpoint")[config.gradient_checkpointing])
         if model["image_size"] == -1:
             model["image_size"] = IMAGE_SIZES.get(config.problem, -1)
@@ -157,6 +163,17 @@ def parse(argv: list[str] | None = None) -> tuple[dict[str, Any], TrainConfig]:
     except (ConfigError, TrainError, data_loaders.DataError) as error:
         parser.error(str(error))
     return model, config
+
+
+def _preset_settings(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """What a preset sets; where the user says --memory it has no say in that."""
+    if name is None:
+        return {}
+    chosen = preset(name)
+    settings = {**chosen.model, **chosen.train}
+    if "memory" in given:
+        settings.pop("gradient_checkpointing", None)
+    return settings
 
 
 def _check_together(config: TrainConfig, given: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from glow_tf.config import GlowConfig
 from glow_tf.training import flags
 from glow_tf.training.config import TrainConfig
+from glow_tf.training.presets import PRESETS
 from tests.training.common import REPOSITORY
 
 # Every flag of the original's train.py with its default.
@@ -55,9 +56,32 @@ def test_every_setting_has_its_flag():
     assert settings - actions == {"train_its", "n_y", "channels"}
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_possible_model(name):
+    model, config = flags.parse(["--preset", name])
+    glow = GlowConfig.from_dict(model)
+    assert {field: getattr(glow, field) for field in PRESETS[name].model} == dict(PRESETS[name].model)
+    assert config.lr == 0.001
+
+
+def test_flags_override_a_preset():
+    model, config = flags.parse("--preset celebahq256 --depth 4 --flow_coupling 1 --lr 0.01".split())
+    glow = GlowConfig.from_dict(model)
+    assert (glow.depth, glow.flow_coupling, glow.n_levels, glow.n_bits_x, config.lr) == (4, "affine", 6, 5, 0.01)
+
+
+def test_the_256_preset_checkpoints_as_the_original_unless_told_otherwise():
+    assert flags.parse(["--preset", "celebahq256"])[1].resolve_memory() == "checkpoint"
+    reversible = flags.parse("--preset celebahq256 --memory reversible".split())[1]
+    assert reversible.resolve_memory() == "reversible"
+    assert flags.parse("--preset celebahq256 --gradient_checkpointing 0".split())[1].resolve_memory() == "store"
+    assert flags.parse(["--preset", "cifar10"])[1].resolve_memory() == "reversible"
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
+        ("--preset celeba", "preset 'celeba' is unknown; there are cifar10,"),
         ("--problem nope", "Unknown problem 'nope'; there are: digits"),
         ("--problem cifar", "Did you mean 'cifar10'?"),
         ("--image_size 30", "divisible by 2\\*\\*n_levels = 8"),
