@@ -19,6 +19,7 @@ Deviation from the original: alpha is computed in float64 (there float32, a rela
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -42,6 +43,16 @@ def beta2_of(train_its: int, polyak_epochs: float) -> float:
             " at least 1 step is needed"
         )
     return 1.0 - 1.0 / steps
+
+
+class Weight(NamedTuple):
+    """What one weight's update needs: the weight, its two moments, its gradient, and with adam2 its mean square."""
+
+    variable: tf.Variable
+    m1: tf.Variable
+    m2: tf.Variable
+    gradient: tf.Tensor
+    mean_square: tf.Tensor | None
 
 
 class Optimizer(tf.Module):
@@ -125,7 +136,7 @@ class Optimizer(tf.Module):
                 if self.weight_decay != 1:
                     variable.assign(self.weight_decay * variable)
                 square = None if mean_squares is None else mean_squares[i]
-                op = self._update(variable, self._m1[name], self._m2[name], gradients[i], square, alpha)
+                op = self._update(Weight(variable, self._m1[name], self._m2[name], gradients[i], square), alpha)
                 done = [] if op is None else [op]
 
     def _alpha(self, lr: tf.Tensor | float) -> tf.Tensor:
@@ -134,15 +145,8 @@ class Optimizer(tf.Module):
         beta1, beta2 = (tf.constant(b, tf.float64) for b in (self.beta1, self.beta2))
         return lr * tf.sqrt(1 - tf.pow(beta2, t)) / (1 - tf.pow(beta1, t))
 
-    def _update(
-        self,
-        variable: tf.Variable,
-        m1: tf.Variable,
-        m2: tf.Variable,
-        gradient: tf.Tensor,
-        square: tf.Tensor | None,
-        alpha: tf.Tensor,
-    ) -> tf.Operation | None:
+    def _update(self, weight: Weight, alpha: tf.Tensor) -> tf.Operation | None:
+        """Changes a weight and its moments; the operation that does so, where it is a single one."""
         raise NotImplementedError
 
     def _constants(self, variable: tf.Variable, alpha: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -160,43 +164,27 @@ class Optimizer(tf.Module):
 class Adamax(Optimizer):
     """m2 = max(beta2 * m2, |g|); the original's default."""
 
-    def _update(
-        self,
-        variable: tf.Variable,
-        m1: tf.Variable,
-        m2: tf.Variable,
-        gradient: tf.Tensor,
-        square: tf.Tensor | None,
-        alpha: tf.Tensor,
-    ) -> tf.Operation | None:
+    def _update(self, weight: Weight, alpha: tf.Tensor) -> tf.Operation | None:
         return tf.raw_ops.ResourceApplyAdaMax(
-            var=variable.handle,
-            m=m1.handle,
-            v=m2.handle,
-            grad=gradient,
-            **self._constants(variable, alpha),
+            var=weight.variable.handle,
+            m=weight.m1.handle,
+            v=weight.m2.handle,
+            grad=weight.gradient,
+            **self._constants(weight.variable, alpha),
         )
 
 
 class Adam(Optimizer):
     """m2 = beta2 * m2 + (1 - beta2) * g^2."""
 
-    def _update(
-        self,
-        variable: tf.Variable,
-        m1: tf.Variable,
-        m2: tf.Variable,
-        gradient: tf.Tensor,
-        square: tf.Tensor | None,
-        alpha: tf.Tensor,
-    ) -> tf.Operation | None:
+    def _update(self, weight: Weight, alpha: tf.Tensor) -> tf.Operation | None:
         return tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=m1.handle,
-            v=m2.handle,
-            beta2_power=tf.zeros([], variable.dtype),
-            grad=gradient,
-            **self._constants(variable, alpha),
+            var=weight.variable.handle,
+            m=weight.m1.handle,
+            v=weight.m2.handle,
+            beta2_power=tf.zeros([], weight.variable.dtype),
+            grad=weight.gradient,
+            **self._constants(weight.variable, alpha),
         )
 
 
@@ -205,21 +193,13 @@ class Adam2(Adam):
 
     averages_squares = True
 
-    def _update(
-        self,
-        variable: tf.Variable,
-        m1: tf.Variable,
-        m2: tf.Variable,
-        gradient: tf.Tensor,
-        square: tf.Tensor | None,
-        alpha: tf.Tensor,
-    ) -> tf.Operation | None:
-        if square is None:
-            return super()._update(variable, m1, m2, gradient, None, alpha)
+    def _update(self, weight: Weight, alpha: tf.Tensor) -> tf.Operation | None:
+        variable, m1, m2, gradient, mean_square = weight
+        if mean_square is None:
+            return super()._update(weight, alpha)
         first = m1.assign_add((gradient - m1) * (1 - self.beta1))
-        second = m2.assign_add((square - m2) * (1 - self.beta2))
-        scale = tf.cast(alpha, variable.dtype)
-        variable.assign_sub(scale * first / (tf.sqrt(second) + self.epsilon))
+        second = m2.assign_add((mean_square - m2) * (1 - self.beta2))
+        variable.assign_sub(tf.cast(alpha, variable.dtype) * first / (tf.sqrt(second) + self.epsilon))
         return None
 
 
