@@ -100,7 +100,55 @@ class FlowStep(Layer):
         return folded, log_det + ActNorm.log_det_per_pixel(weights["actnorm"])
 
 
-class FlowLevel(Part):
+class Level:
+    """K steps of flow in one loop; a subclass has their folded weights.
+
+    Attributes:
+      name: for errors.
+      channels: C of what it takes.
+      coupling: whose weights are not used, only its functions.
+      dtype: of the coupling networks' matrix products unless a call says another.
+    """
+
+    name: str
+    channels: int
+    coupling: Coupling
+    compute_dtype: tf.DType
+
+    def folded(self) -> tuple[FoldedStep, tf.Tensor]:
+        """(the steps' stacked weights, log|det| per pixel of their actnorms and permutations, a sum over the steps)."""
+        raise NotImplementedError
+
+    def forward(
+        self, x: tf.Tensor, memory: str = "reversible", compute_dtype: Any = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """(y, log_det [N]) of the K steps in turn; x and y [N, H, W, C]; compute_dtype overrides the steps'.
+
+        Raises:
+          ValueError: memory is unknown, or x has another rank or number of channels.
+        """
+        if memory not in MEMORY:
+            raise ValueError(f"{self.name}: memory={memory!r} is unknown; allowed are {', '.join(MEMORY)}")
+        x = self._checked(x)
+        steps, log_det_per_pixel = self.folded()
+        y, log_det = level_forward(self.coupling, steps, x, memory, tf.as_dtype(compute_dtype or self.compute_dtype))
+        return y, log_det + pixels(x) * log_det_per_pixel
+
+    def inverse(self, y: tf.Tensor, compute_dtype: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """(x, log_det [N] of the inverse map); its gradient always recomputes, as memory="reversible"."""
+        y = self._checked(y)
+        steps, log_det_per_pixel = self.folded()
+        x, log_det = level_inverse(self.coupling, steps, y, tf.as_dtype(compute_dtype or self.compute_dtype))
+        return x, log_det - pixels(y) * log_det_per_pixel
+
+    def _checked(self, x: Any) -> tf.Tensor:
+        x = tf.convert_to_tensor(x)
+        if x.shape.rank != 4 or x.shape[-1] != self.channels:
+            raise ValueError(f"{self.name} takes images [N, H, W, {self.channels}], not shape {x.shape}")
+        return x
+
+
+class FlowLevel(Level, Part):
     """K flow steps of equal shape: their weights are stacked, and one loop runs them.
 
     The graph does not grow with K, and neither do tracing time and the number of gradients. `memory` says what the
@@ -114,38 +162,20 @@ class FlowLevel(Part):
     def __init__(self, depth: int, channels: int, width: int, *, name: str, **step: Any):
         super().__init__(name=name)
         self.depth = depth
+        self.channels = channels
         self.step = FlowStep(channels, width, stack=depth, name=name, **step)
 
-    def forward(
-        self, x: tf.Tensor, memory: str = "reversible", compute_dtype: Any = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """(y, log_det [N]) of the K steps in turn; x and y [N, H, W, C]; compute_dtype overrides the steps'.
+    @property
+    def coupling(self) -> Coupling:  # type: ignore[override]
+        return self.step.coupling
 
-        Raises:
-          ValueError: memory is unknown, or x has another rank or number of channels.
-        """
-        if memory not in MEMORY:
-            raise ValueError(f"{self.name}: memory={memory!r} is unknown; allowed are {', '.join(MEMORY)}")
-        x = self._checked(x)
-        folded, log_det_per_pixel = self.step.fold(self.step.weights())
-        y, log_det = level_forward(self.step.coupling, folded, x, memory, self._dtype(compute_dtype))
-        return y, log_det + pixels(x) * tf.reduce_sum(log_det_per_pixel)
+    @property
+    def compute_dtype(self) -> tf.DType:
+        return self.step.coupling.compute_dtype
 
-    def inverse(self, y: tf.Tensor, compute_dtype: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """(x, log_det [N] of the inverse map); its gradient always recomputes, as memory="reversible"."""
-        y = self._checked(y)
-        folded, log_det_per_pixel = self.step.fold(self.step.weights())
-        x, log_det = level_inverse(self.step.coupling, folded, y, self._dtype(compute_dtype))
-        return x, log_det - pixels(y) * tf.reduce_sum(log_det_per_pixel)
-
-    def _dtype(self, compute_dtype: Any) -> tf.DType:
-        return tf.as_dtype(compute_dtype or self.step.coupling.compute_dtype)
-
-    def _checked(self, x: Any) -> tf.Tensor:
-        x = tf.convert_to_tensor(x)
-        if x.shape.rank != 4 or x.shape[-1] != self.step.channels:
-            raise ValueError(f"{self.name} takes images [N, H, W, {self.step.channels}], not shape {x.shape}")
-        return x
+    def folded(self) -> tuple[FoldedStep, tf.Tensor]:
+        steps, log_det_per_pixel = self.step.fold(self.step.weights())
+        return steps, tf.reduce_sum(log_det_per_pixel)
 
     def initialize(self, x: tf.Tensor) -> tf.Tensor:
         """Data-dependent initialisation of every step in turn; returns the last one's output."""

@@ -27,14 +27,14 @@ class FoldedStep(NamedTuple):
     """The weights of a level's K steps as its loops use them: every tensor has a leading [K].
 
     Actnorm and permutation are one affine map per pixel: u = x matrix + offset, and back x = u inverse - bias.
-    `net` are the coupling networks' weights, as they are stored.
+    `net` are the coupling networks' weights, as they are stored, or a stacked Folded.
     """
 
     matrix: tf.Tensor
     offset: tf.Tensor
     inverse: tf.Tensor
     bias: tf.Tensor
-    net: Weights
+    net: Weights | Folded
 
 
 def level_forward(
@@ -93,10 +93,10 @@ class _Loop:
     def _net(self, folded: Folded, z: tf.Tensor) -> tuple[tf.Tensor, Activations]:
         return CouplingNet.apply(folded, z, self.compute_dtype)
 
-    def _fold(self, net: Weights) -> Folded:
-        return self.coupling.net.fold(net, *self.size)
+    def _fold(self, net: Weights | Folded) -> Folded:
+        return net if isinstance(net, Folded) else self.coupling.net.fold(net, *self.size)
 
-    def _fold_taped(self, net: Weights) -> tuple[Folded, Callable[[Folded], Any]]:
+    def _fold_taped(self, net: Weights | Folded) -> tuple[Folded, Callable[[Folded], Any]]:
         """(the folded network, the function from its gradients to the stored weights')."""
         with tf.GradientTape() as tape:
             tape.watch(tf.nest.flatten(net))

@@ -11,11 +11,12 @@ import tensorflow as tf
 from glow_tf import quantization
 from glow_tf.config import GlowConfig
 from glow_tf.flow import FlowLevel
-from glow_tf.inputs import check_images, check_labels, check_latents, check_noise, check_sampling
+from glow_tf.inputs import check_images, check_labels, check_latents, check_noise
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.split import Split
-from glow_tf.layers.squeeze import squeeze2x2, unsqueeze2x2
+from glow_tf.layers.squeeze import squeeze2x2
 from glow_tf.memory import MEMORY
+from glow_tf.multiscale import MultiScaleFlow
 from glow_tf.prior import TopPrior
 
 _PRECISIONS = {
@@ -25,7 +26,7 @@ _PRECISIONS = {
 }
 
 
-class Glow(tf.Module):
+class Glow(MultiScaleFlow, tf.Module):
     """A flow of L levels of K steps, with learned priors (paper, section 3 and figure 2b).
 
     The model is one bijection between continuous images x [N, H, W, C] and L latents eps_i [N, H_i, W_i, C_i] that are
@@ -80,41 +81,6 @@ class Glow(tf.Module):
         self.initialized = tf.Variable(initial_value=False, trainable=False, name="initialized")
         self._compile()
 
-    # The bijection, on continuous images
-
-    def to_latents(
-        self, x: tf.Tensor, y: tf.Tensor | None = None, memory: str = "reversible", compute_dtype: Any = None
-    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """(eps, log_det [N] in nats, top z before its prior) for continuous images x [N, H, W, C] in [-1/2, 1/2).
-
-        `memory` says what is kept for a gradient; compute_dtype is the coupling networks'. It is the model's dtype
-        unless given, also with precision="bfloat16": a stack of networks that round their inputs to bfloat16 would
-        not undo itself, because a difference in the last bit of float32 can move an input to the next bfloat16.
-        """
-        z, eps, total = squeeze2x2(x), [], tf.zeros(tf.shape(x)[:1], x.dtype)
-        for i, level in enumerate(self.levels):
-            z, log_det = level.forward(z, memory, compute_dtype or self.dtype)
-            total += log_det
-            if i < len(self.splits):
-                z, log_det = self.splits[i].forward(z)
-                kept, latent = tf.split(z, 2, -1)
-                eps.append(latent)
-                total += log_det
-                z = squeeze2x2(kept)
-        top, log_det = self.prior.forward(z, y)
-        return [*eps, top], total + log_det, z
-
-    def from_latents(self, eps: Sequence[tf.Tensor], y: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """(continuous images x [N, H, W, C], log_det [N] of this map in nats): the inverse of `to_latents`."""
-        z, total = self.prior.inverse(eps[-1], y)
-        for i, level in reversed(list(enumerate(self.levels))):
-            if i < len(self.splits):
-                z, log_det = self.splits[i].inverse(tf.concat([unsqueeze2x2(z), eps[i]], -1))
-                total += log_det
-            z, log_det = level.inverse(z, self.dtype)
-            total += log_det
-        return unsqueeze2x2(z), total
-
     # Likelihood
 
     def losses(
@@ -137,11 +103,11 @@ class Glow(tf.Module):
           classifier); pred_error: 1 where the classifier is wrong (1 without one); each [N].
         """
         noise = self._fresh_noise(x) if noise is None else noise
-        log_prob, z = self._log_prob_and_top(x, y, noise, memory or self.memory)
+        log_prob, z = self.log_prob_and_top(x, y, noise, memory or self.memory)
         bits_x = quantization.to_bits_per_dim(self.config, log_prob)
         bits_y, pred_error = tf.zeros_like(bits_x), tf.ones_like(bits_x)
         if self.classifier is not None:
-            logits = self._logits(z)
+            logits = self.logits(z)
             bits_y = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits) / math.log(2.0)
             pred_error = tf.cast(tf.not_equal(tf.argmax(logits, 1), tf.cast(y, tf.int64)), bits_x.dtype)
         return {
@@ -226,18 +192,6 @@ class Glow(tf.Module):
         """
         return self.decode(self.sample_latents(n, temperature, seed), y)
 
-    def sample_latents(self, n: int, temperature: Any = 1.0, seed: int | None = None) -> list[tf.Tensor]:
-        """L latents of n images: standard normal, times the temperature (a number or [n])."""
-        temperature = tf.reshape(check_sampling(n, temperature, self.dtype), [-1, 1, 1, 1])
-        if seed is None:
-            seed = tf.random.uniform([], maxval=2**31 - 1, dtype=tf.int32)
-        shapes = self.config.latent_shapes()
-        seeds = [tf.stack([tf.cast(seed, tf.int32), i]) for i in range(len(shapes))]
-        return [
-            temperature * tf.random.stateless_normal([n, *shape], s, dtype=self.dtype)
-            for shape, s in zip(shapes, seeds, strict=True)
-        ]
-
     # Initialisation and variables
 
     def initialize(self, x: Any, y: Any = None, noise: Any = None) -> None:
@@ -256,10 +210,6 @@ class Glow(tf.Module):
         """Every variable by its name, such as "level_0/actnorm/b"; those of a level hold its K steps."""
         return {variable.name.removesuffix(":0"): variable for variable in self.variables}
 
-    def draw_noise(self, shape: Any, seed: Any) -> tf.Tensor:
-        """Dequantisation noise of `shape`, uniform in [0, 1/n_bins), a function of the stateless seed [2]."""
-        return quantization.uniform_noise(self.config, shape, seed, self.dtype)
-
     # Behind the public methods
 
     def _compile(self) -> None:
@@ -274,44 +224,24 @@ class Glow(tf.Module):
             return tf.function(function, input_signature=signature, autograph=False)
 
         self._compiled_log_prob = compiled(
-            lambda x, y, noise: self._log_prob_and_top(x, y, noise, "reversible")[0],
+            lambda x, y, noise: self.log_prob_and_top(x, y, noise, "reversible")[0],
             images,
             labels,
             noise,
         )
         self._compiled_encode = compiled(
-            lambda x, y, noise: self.to_latents(self._continuous(x, noise), y)[0],
+            lambda x, y, noise: self.to_latents(self.continuous(x, noise), y)[0],
             images,
             labels,
             noise,
         )
         if self.classifier is not None:
-            self._compiled_classify = compiled(lambda x, noise: self._logits(self._top(x, noise)), images, noise)
+            self._compiled_classify = compiled(lambda x, noise: self.logits(self.top(x, noise)), images, noise)
         self._compiled_decode = compiled(lambda eps, y: self.from_latents(eps, y)[0], latents, labels)
         self._compiled_initialize = compiled(self._initialize, images, noise)
 
-    def _continuous(self, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        return quantization.to_continuous(self.config, x, noise, self.dtype)
-
-    def _log_prob_and_top(
-        self, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor, memory: str
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        eps, log_det, top = self.to_latents(self._continuous(x, noise), y, memory, self.compute_dtype)
-        log_prob = log_det + quantization.quantization_log_prob(self.config)
-        for latent in eps:
-            log_prob -= 0.5 * tf.reduce_sum(tf.square(latent) + math.log(2 * math.pi), [1, 2, 3])
-        return log_prob, top
-
-    def _top(self, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        any_label = tf.zeros(tf.shape(x)[:1], tf.int32)  # the top z does not depend on it
-        return self.to_latents(self._continuous(x, noise), any_label)[2]
-
-    def _logits(self, top: tf.Tensor) -> tf.Tensor:
-        assert self.classifier is not None  # the callers have asked
-        return ZeroLinear.apply(self.classifier.weights(), tf.reduce_mean(top, [1, 2]))
-
     def _initialize(self, x: tf.Tensor, noise: tf.Tensor) -> None:
-        z = squeeze2x2(self._continuous(x, noise))
+        z = squeeze2x2(self.continuous(x, noise))
         for i, level in enumerate(self.levels):
             z = level.initialize(z)
             if i < len(self.splits):
@@ -323,5 +253,5 @@ class Glow(tf.Module):
 
     def _middle_or(self, noise: Any, x: tf.Tensor) -> tf.Tensor:
         if noise is None:
-            return tf.fill(tf.shape(x), tf.constant(0.5 / self.config.n_bins, self.dtype))
+            return self.middle_of_bins(x)
         return check_noise(self.config, noise, self.dtype, x.shape[0])
