@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from glow_tf.model import Glow
     from glow_tf.openai import CheckpointError, load_openai_checkpoint
     from glow_tf.saving import SavedModelError, load, save
+    from glow_tf.serving.export import export_saved_model
     from glow_tf.training import TrainConfig, Trainer
 
 _HOMES = {
@@ -24,13 +25,14 @@ _HOMES = {
     "SavedModelError": "saving",
     "TrainConfig": "training",
     "Trainer": "training",
+    "export_saved_model": "serving.export",
     "flatten_latents": "latent",
     "load": "saving",
     "load_openai_checkpoint": "openai",
     "save": "saving",
     "unflatten_latents": "latent",
 }
-_MODULES = ("config", "images", "latent", "layers", "model", "openai", "optimizers", "polyak", "saving", "training")
+_MODULES = ("config", "images", "latent", "layers", "model", "openai", "optimizers", "polyak", "saving", "serving", "training")
 
 __all__ = [
     "CheckpointError",
@@ -40,6 +42,7 @@ __all__ = [
     "SavedModelError",
     "TrainConfig",
     "Trainer",
+    "export_saved_model",
     "flatten_latents",
     "load",
     "load_openai_checkpoint",

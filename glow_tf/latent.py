@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.config import GlowConfig
+from glow_tf.inputs import check_sampling
 
 
 def flatten_latents(eps: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -36,6 +37,27 @@ def unflatten_latents(config: GlowConfig, flat: tf.Tensor) -> list[tf.Tensor]:
     shapes = config.latent_shapes()
     parts = tf.split(flat, [math.prod(shape) for shape in shapes], 1)
     return [tf.reshape(part, [-1, *shape]) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def sample_latents(
+    config: GlowConfig, n: Any, temperature: Any = 1.0, seed: Any = None, dtype: Any = tf.float32
+) -> list[tf.Tensor]:
+    """L latents of n images: standard normal, times the temperature (a number or [n]).
+
+    They are a function of the seed; None draws others every time.
+
+    Raises:
+      ValueError: n or the temperature is of another type or range.
+    """
+    temperature = tf.reshape(check_sampling(n, temperature, dtype), [-1, 1, 1, 1])
+    if seed is None:
+        seed = tf.random.uniform([], maxval=2**31 - 1, dtype=tf.int32)
+    shapes = config.latent_shapes()
+    seeds = [tf.stack([tf.cast(seed, tf.int32), i]) for i in range(len(shapes))]
+    return [
+        temperature * tf.random.stateless_normal([n, *shape], s, dtype=dtype)
+        for shape, s in zip(shapes, seeds, strict=True)
+    ]
 
 
 def interpolate(start: Any, end: Any, weights: Any, *, spherical: bool = False) -> np.ndarray:

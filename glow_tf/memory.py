@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from glow_tf.gradients import custom_gradient
 from glow_tf.layers.base import Weights, per_example, per_pixel
 from glow_tf.layers.coupling import Coupling
 from glow_tf.layers.coupling_net import Activations, CouplingNet, Folded
@@ -43,7 +44,7 @@ def level_forward(
     """Applies the K stacked `steps` to x [N, H, W, C]; (y, the couplings' log_det [N])."""
     flat = tf.nest.flatten(steps)
 
-    @tf.custom_gradient
+    @custom_gradient
     def run(x: tf.Tensor, *flat: tf.Tensor) -> tuple[Any, Callable[..., Any]]:
         loop = _Loop(coupling, tf.nest.pack_sequence_as(steps, flat), x, compute_dtype)
         y, log_det, kept = loop.forward(x, memory)
@@ -62,7 +63,7 @@ def level_inverse(
     """Applies the inverse of `level_forward` to y [N, H, W, C]; (x, log_det [N] of the inverse couplings)."""
     flat = tf.nest.flatten(steps)
 
-    @tf.custom_gradient
+    @custom_gradient
     def run(y: tf.Tensor, *flat: tf.Tensor) -> tuple[Any, Callable[..., Any]]:
         loop = _Loop(coupling, tf.nest.pack_sequence_as(steps, flat), y, compute_dtype)
         x, log_det = loop.inverse(y)

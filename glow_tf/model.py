@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from glow_tf import quantization
@@ -209,6 +212,14 @@ class Glow(MultiScaleFlow, tf.Module):
     def named_variables(self) -> dict[str, tf.Variable]:
         """Every variable by its name, such as "level_0/actnorm/b"; those of a level hold its K steps."""
         return {variable.name.removesuffix(":0"): variable for variable in self.variables}
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the configuration and all weights: whether latents belong to this very model."""
+        sha = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
+        for name, variable in sorted(self.named_variables().items()):
+            sha.update(name.encode())
+            sha.update(np.asarray(variable).tobytes())
+        return sha.hexdigest()[:16]
 
     # Behind the public methods
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from glow_tf import quantization
 from glow_tf.config import GlowConfig
-from glow_tf.inputs import check_sampling
+from glow_tf.latent import sample_latents
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.squeeze import squeeze2x2, unsqueeze2x2
 
@@ -103,15 +103,7 @@ class MultiScaleFlow:
 
     def sample_latents(self, n: Any, temperature: Any = 1.0, seed: Any = None) -> list[tf.Tensor]:
         """L latents of n images: standard normal, times the temperature (a number or [n])."""
-        temperature = tf.reshape(check_sampling(n, temperature, self.dtype), [-1, 1, 1, 1])
-        if seed is None:
-            seed = tf.random.uniform([], maxval=2**31 - 1, dtype=tf.int32)
-        shapes = self.config.latent_shapes()
-        seeds = [tf.stack([tf.cast(seed, tf.int32), i]) for i in range(len(shapes))]
-        return [
-            temperature * tf.random.stateless_normal([n, *shape], s, dtype=self.dtype)
-            for shape, s in zip(shapes, seeds, strict=True)
-        ]
+        return sample_latents(self.config, n, temperature, seed, self.dtype)
 
     def draw_noise(self, shape: Any, seed: Any) -> tf.Tensor:
         """Dequantisation noise of `shape`, uniform in [0, 1/n_bins), a function of the stateless seed [2]."""

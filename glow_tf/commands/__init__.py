@@ -33,6 +33,7 @@ COMMANDS = {
     "interpolate": "interpolate",
     "attributes": "attributes",
     "manipulate": "manipulate",
+    "export": "export",
     "import-openai": "import_openai",
 }
 _INTERRUPTED = 130  # what shells expect after SIGINT

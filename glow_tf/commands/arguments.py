@@ -63,7 +63,7 @@ def number(at_least: float = -math.inf) -> Callable[[str], float]:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """MODEL, --polyak and --raw."""
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a run's folder, one of its checkpoints, or a saved model"
+        "model", type=Path, metavar="MODEL", help="a run's folder, one of its checkpoints, a saved model, or an export"
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -108,18 +108,18 @@ def check_out(path: Path, endings: Sequence[str]) -> None:
     _check_writable(path.parent, path)
 
 
-def check_out_folder(path: Path) -> None:
+def check_out_folder(path: Path, argument: str = "--out") -> None:
     """Raises CommandError unless files can be written into the folder `path`, or it can be made."""
     if path.exists() and not path.is_dir():
-        raise CommandError(f"--out {path}: this is a file; a folder is needed")
+        raise CommandError(f"{argument} {path}: this is a file; a folder is needed")
     there = path
     while not there.exists() and there != there.parent:
         there = there.parent
-    _check_writable(there, path)
+    _check_writable(there, path, argument)
 
 
-def _check_writable(folder: Path, path: Path) -> None:
+def _check_writable(folder: Path, path: Path, argument: str = "--out") -> None:
     if not folder.is_dir():
-        raise CommandError(f"--out {path}: there is no folder {folder}")
+        raise CommandError(f"{argument} {path}: there is no folder {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise CommandError(f"--out {path}: the folder {folder} cannot be written to")
+        raise CommandError(f"{argument} {path}: the folder {folder} cannot be written to")

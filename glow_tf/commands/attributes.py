@@ -63,7 +63,7 @@ def check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     """Streams over the images, and writes the directions."""
     from glow_tf.commands.batches import encode_batch
-    from glow_tf.commands.models import fingerprint, open_model
+    from glow_tf.commands.models import open_model
     from glow_tf.commands.progress import Progress
     from glow_tf.latent import AttributeMeans
     from glow_tf.latent_files import Attributes, write_attributes
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
         n_without=means.n_without[told],
         mean=means.mean(),
         label=args.label,
-        model=fingerprint(opened.glow),
+        model=opened.glow.fingerprint(),
     )
     write_attributes(args.out, found)
     for name, has, lacks in zip(kept, found.n_with, found.n_without, strict=True):

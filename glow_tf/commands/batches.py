@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from glow_tf.commands.models import Model
 from glow_tf.commands.progress import Progress
 from glow_tf.latent import flatten_latents, unflatten_latents
-from glow_tf.model import Glow
 
 
-def decode(glow: Glow, eps: Sequence[Any], y: Any, batch: int, what: str = "decoding") -> np.ndarray:
+def decode(glow: Model, eps: Sequence[Any], y: Any, batch: int, what: str = "decoding") -> np.ndarray:
     """uint8 [N, H, W, C] of L latents [N, H_i, W_i, C_i].
 
     Args:
@@ -33,7 +33,7 @@ def decode(glow: Glow, eps: Sequence[Any], y: Any, batch: int, what: str = "deco
     return np.concatenate(parts)
 
 
-def encode(glow: Glow, images: np.ndarray, label: int, batch: int) -> np.ndarray:
+def encode(glow: Model, images: np.ndarray, label: int, batch: int) -> np.ndarray:
     """Flat latents, float32 [N, H*W*C], of uint8 images [N, H, W, C]."""
     with Progress("encoding", len(images)) as progress:
         parts = []
@@ -43,13 +43,13 @@ def encode(glow: Glow, images: np.ndarray, label: int, batch: int) -> np.ndarray
     return np.concatenate(parts)
 
 
-def encode_batch(glow: Glow, images: Any, label: int) -> np.ndarray:
+def encode_batch(glow: Model, images: Any, label: int) -> np.ndarray:
     """Flat latents, float32 [N, H*W*C], of one batch of uint8 images."""
     y = np.full([len(images)], label, np.int32)
     return np.asarray(flatten_latents(glow.encode(images, y)), np.float32)
 
 
-def decode_batch(glow: Glow, latents: Any, label: int) -> np.ndarray:
+def decode_batch(glow: Model, latents: Any, label: int) -> np.ndarray:
     """uint8 [N, H, W, C] of one batch of flat latents [N, H*W*C]."""
     y = np.full([len(latents)], label, np.int32)
     return np.asarray(glow.decode(unflatten_latents(glow.config, latents), y))

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     """Encodes batch by batch, into the file."""
     from data_loaders.folder.scan import printable
     from glow_tf.commands.batches import encode_batch
-    from glow_tf.commands.models import fingerprint, open_model
+    from glow_tf.commands.models import open_model
     from glow_tf.commands.progress import Progress
     from glow_tf.latent_files import write_latents
 
@@ -57,5 +57,5 @@ def run(args: argparse.Namespace) -> None:
 
     names = [printable(place.name) for place in places]
     dimensions = args.found.config.dimensions
-    write_latents(args.out, batches(), names, dimensions, args.label, fingerprint(opened.glow))
+    write_latents(args.out, batches(), names, dimensions, args.label, opened.glow.fingerprint())
     print(f"{args.out}: latents of {len(places)} images, {dimensions} numbers each; {opened.weights}")

@@ -1,4 +1,4 @@
-"""Where a model is: a run's folder, one of its checkpoints, or a saved model. No TensorFlow here."""
+"""Where a model is: a run's folder, one of its checkpoints, a saved model, or an export. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from glow_tf.commands.arguments import CommandError
 from glow_tf.config import GlowConfig
+from glow_tf.serving.versions import config_path, find_version
 from glow_tf.training.config import TrainConfig
 from glow_tf.training.run_folder import read_config
 
@@ -20,14 +21,16 @@ class Found:
     Attributes:
       path: as the user named it.
       config: of the model.
-      train: the run's settings; None for a saved model that belongs to no run.
-      checkpoint: the only checkpoint to take; None for a run's newest, or a saved model.
+      train: the run's settings; None for a saved model or export.
+      checkpoint: the only checkpoint to take; None for a run's newest, or what is no run.
+      version: the SavedModel to take; None for what is no export.
     """
 
     path: Path
     config: GlowConfig
     train: TrainConfig | None = None
     checkpoint: Path | None = None
+    version: Path | None = None
 
 
 def find_model(path: Path) -> Found:
@@ -49,12 +52,21 @@ def find_model(path: Path) -> Found:
         if not (path / "config.json").is_file():
             raise CommandError(f"{path}: there are weights, but no config.json that says of what model")
         return Found(path, GlowConfig.from_json(path / "config.json"))
-    if list(path.glob("**/saved_model.pb")):
-        raise CommandError(f"{path}: an exported SavedModel; give the run or the model that it was made of")
     config = read_config(path)
     if config is None:
-        raise CommandError(f"{path}: no run (config.json) and no saved model ({_WEIGHTS}) in this folder")
+        return _of_export(path)
     return _of_run(path, config, None)
+
+
+def _of_export(path: Path) -> Found:
+    version = find_version(path)
+    if version is None:
+        raise CommandError(
+            f"{path}: no run (config.json), no saved model ({_WEIGHTS}) and no export (1/saved_model.pb) in this folder"
+        )
+    if not config_path(version).is_file():
+        raise CommandError(f"{version}: a SavedModel, but not one of glow_tf (there is no {config_path(version)})")
+    return Found(path, GlowConfig.from_json(config_path(version)), version=version)
 
 
 def _of_run(path: Path, config: dict, checkpoint: Path | None) -> Found:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from glow_tf.commands.arguments import PROGRAM, CommandError
 from glow_tf.commands.folders import Found
 from glow_tf.model import Glow
 from glow_tf.saving import load as load_saved
+from glow_tf.serving.exported import ExportedModel
 from glow_tf.training import checkpoints
 
+Model = Glow | ExportedModel  # what commands may do with either are the methods that both have
 POLYAK, RAW = "polyak", "raw"
 _NAMES = {POLYAK: "Polyak average", RAW: "raw weights"}
 
@@ -30,7 +29,7 @@ class Opened:
       weights: for people: which weights these are.
     """
 
-    glow: Glow
+    glow: Model
     weights: str
 
 
@@ -51,9 +50,12 @@ def open_model(found: Found, choice: str | None = None) -> Opened:
     if found.train is None:
         if choice is not None:
             raise CommandError(
-                f"{found.path} is a saved model and holds one set of weights; --polyak and --raw choose between"
+                f"{found.path} is no run and holds one set of weights; --polyak and --raw choose between"
                 " those of a run's folder"
             )
+        if found.version is not None:
+            exported = ExportedModel(found.version)
+            return Opened(exported, f"{exported.weights or 'weights'}, exported to {found.version}")
         return Opened(load_saved(found.path), f"weights of {found.path}")
     default = POLYAK if found.train.polyak else RAW
     wanted = choice or default
@@ -96,18 +98,9 @@ def _open_checkpoint(found: Found, place: Path, wanted: str) -> Opened:
     return Opened(glow, f"{_NAMES[wanted]} after step {step}")
 
 
-def fingerprint(glow: Glow) -> str:
-    """16 hexadecimal digits of the configuration and all weights: whether latents belong to this very model."""
-    sha = hashlib.sha256(json.dumps(glow.config.to_dict(), sort_keys=True).encode())
-    for name, variable in sorted(glow.named_variables().items()):
-        sha.update(name.encode())
-        sha.update(np.asarray(variable).tobytes())
-    return sha.hexdigest()[:16]
-
-
-def warn_of_another(glow: Glow, model: str, path: Path) -> None:
+def warn_of_another(glow: Model, model: str, path: Path) -> None:
     """Says on stderr that the latents in `path` are those of another model, if they are."""
-    if model != fingerprint(glow):
+    if model != glow.fingerprint():
         print(
             f"{PROGRAM}: warning: {path} was made with another model, or other weights of it (--polyak, --raw)",
             file=sys.stderr,

@@ -18,6 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from glow_tf.gradients import custom_gradient
 from glow_tf.layers.base import Part, Weights, normal, scale_of, zeros
 
 TAPS = 9
@@ -47,13 +48,13 @@ def _add_overlaps(taps: tf.Tensor, *, mirrored: bool) -> tf.Tensor:
     )
 
 
-@tf.custom_gradient
+@custom_gradient
 def patches(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tf.Tensor]]:
     """The 3x3 window around every pixel, zero outside: [N, H, W, C] -> [N, H, W, 9 C], window position slowest."""
     return tf.concat(_windows(x, mirrored=False), -1), mirrored_overlap_add
 
 
-@tf.custom_gradient
+@custom_gradient
 def overlap_add(taps: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tf.Tensor]]:
     """Every pixel's sum over its 3x3 window, of the tap of that position: [N, H, W, 9 C] -> [N, H, W, C]."""
     return _add_overlaps(taps, mirrored=True), mirrored_patches

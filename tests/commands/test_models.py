@@ -11,7 +11,7 @@ import pytest
 import glow_tf
 from glow_tf.commands.arguments import CommandError
 from glow_tf.commands.folders import find_model
-from glow_tf.commands.models import fingerprint, open_model
+from glow_tf.commands.models import open_model
 from tests.commands.conftest import DIGITS, make_run
 
 ANY = "level_0/coupling/net/l_1/W"
@@ -34,8 +34,8 @@ def test_a_run_s_newest_checkpoint_has_both_kinds(run, tmp_path):
     np.testing.assert_array_equal(weight(open_model(found)), run)
     assert raw.weights == "raw weights after step 7"
     assert polyak.weights == "Polyak average after step 7"
-    assert fingerprint(raw.glow) != fingerprint(polyak.glow)
-    assert fingerprint(raw.glow) == fingerprint(open_model(found).glow)
+    assert raw.glow.fingerprint() != polyak.glow.fingerprint()
+    assert raw.glow.fingerprint() == open_model(found).glow.fingerprint()
 
 
 def test_the_run_s_own_choice_is_the_default(tmp_path):
@@ -85,14 +85,16 @@ def test_a_saved_model(run, tmp_path):
 def test_folders_without_a_model(error, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "there is no such folder" in error("sample", tmp_path / "none")
-    assert "no run (config.json) and no saved model" in error("sample", tmp_path / "empty")
+    assert "no run (config.json), no saved model (weights.npz) and no export (1/saved_model.pb)" in error(
+        "sample", tmp_path / "empty"
+    )
     (tmp_path / "file").write_text("")
     assert "there is no such folder" in error("sample", tmp_path / "file")
     (tmp_path / "empty" / "weights.npz").write_bytes(b"x")
     assert "no config.json" in error("sample", tmp_path / "empty")
     (tmp_path / "export" / "1").mkdir(parents=True)
     (tmp_path / "export" / "1" / "saved_model.pb").write_bytes(b"x")
-    assert "an exported SavedModel" in error("sample", tmp_path / "export")
+    assert "a SavedModel, but not one of glow_tf" in error("sample", tmp_path / "export")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +119,6 @@ def test_weights_that_are_none(error, models, tmp_path):
 
 def test_the_fingerprint_is_of_the_weights(run, tmp_path):
     glow = glow_tf.load(tmp_path / "run" / "model")
-    before = fingerprint(glow)
+    before = glow.fingerprint()
     glow.named_variables()[ANY].assign_add(np.full_like(run, 1e-3))
-    assert fingerprint(glow) != before
+    assert glow.fingerprint() != before

@@ -1,0 +1,104 @@
+"""A Glow whose weights are constants: folded once, W inverses included.
+
+The constants are untrainable variables that nothing assigns to, not constants of the graph: a SavedModel keeps each of
+them once, whichever signatures use it, in its variables/ folder, and not in saved_model.pb, which protobuf limits to 2
+GB. So a model may be of any size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf.flow import FlowLevel, Level
+from glow_tf.layers.base import Layer
+from glow_tf.layers.coupling_net import Folded
+from glow_tf.memory import FoldedStep
+from glow_tf.model import Glow
+from glow_tf.multiscale import MultiScaleFlow
+
+
+class FrozenGlow(MultiScaleFlow):
+    """The model `glow` as it is now; training `glow` further does not change it.
+
+    It refers to layers of `glow`, but uses only their functions of given weights.
+
+    Attributes:
+      constants: all there is of weights, by name.
+    """
+
+    def __init__(self, glow: Glow):
+        self.config, self.dtype, self.compute_dtype = glow.config, glow.dtype, glow.compute_dtype
+        self.constants: dict[str, tf.Variable] = {}
+        shapes = [glow.config.level_shape(level) for level in range(glow.config.n_levels)]
+        self.levels = [
+            FrozenLevel(level, *self._hold(level.name, fold(level, height, width)))
+            for level, (height, width, _) in zip(glow.levels, shapes, strict=True)
+        ]
+        self.splits = [FrozenLayer(split, self._hold(split.name, split.weights())) for split in glow.splits]
+        self.prior = FrozenLayer(glow.prior, self._hold("prior", glow.prior.weights()))
+        self.classifier = None
+        if glow.classifier is not None:
+            self.classifier = FrozenLayer(glow.classifier, self._hold("classifier", glow.classifier.weights()))
+
+    def _hold(self, name: str, value: Any) -> Any:
+        """The same nest of constants as `value` is of tensors; their names are made of those of its parts."""
+        if isinstance(value, Mapping):
+            return {key: self._hold(f"{name}/{key}", part) for key, part in value.items()}
+        if isinstance(value, tuple):
+            names = getattr(value, "_fields", range(len(value)))
+            parts = [self._hold(f"{name}/{key}", part) for key, part in zip(names, value, strict=True)]
+            return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+        self.constants[name] = tf.Variable(value, trainable=False, name=name)
+        return self.constants[name]
+
+
+class FrozenLevel(Level):
+    """A level's K steps with constant weights, for images of one size.
+
+    Args:
+      level: whose functions are used.
+      steps: its weights, of variables; `net` is a stacked Folded.
+      log_det_per_pixel: a variable.
+    """
+
+    def __init__(self, level: FlowLevel, steps: FoldedStep, log_det_per_pixel: tf.Variable):
+        self.name, self.channels = level.name, level.channels
+        self.coupling, self.compute_dtype = level.coupling, level.compute_dtype
+        self._folded = steps, log_det_per_pixel
+
+    def folded(self) -> tuple[FoldedStep, tf.Tensor]:
+        """Read once for all steps, outside of the loop."""
+        return tf.nest.map_structure(tf.convert_to_tensor, self._folded)
+
+
+class FrozenLayer:
+    """A layer, or another part, with constant weights (a nest of variables)."""
+
+    def __init__(self, layer: Any, weights: Mapping[str, Any]):
+        self._layer: Layer = layer
+        self._weights = weights
+
+    def weights(self) -> dict[str, Any]:
+        """As Part.weights."""
+        return tf.nest.map_structure(tf.convert_to_tensor, self._weights)
+
+    def forward(self, x: tf.Tensor, *more: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """As Layer.forward."""
+        return self._layer.forward_with(self.weights(), x, *more)
+
+    def inverse(self, y: tf.Tensor, *more: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """As Layer.inverse."""
+        return self._layer.inverse_with(self.weights(), y, *more)
+
+
+def fold(level: FlowLevel, height: int, width: int) -> tuple[FoldedStep, tf.Tensor]:
+    """What `FlowLevel.folded` gives, with the coupling networks folded too, for images [N, height, width, C]."""
+    steps, log_det_per_pixel = level.folded()
+    nets = [
+        level.coupling.net.fold(tf.nest.map_structure(lambda weight, k=k: weight[k], steps.net), height, width)
+        for k in range(level.depth)
+    ]
+    return steps._replace(net=Folded(*(tf.stack(parts) for parts in zip(*nets, strict=True)))), log_det_per_pixel

@@ -1,0 +1,106 @@
+"""The signatures of an export: what they take, what they check, what they return.
+
+A graph cannot answer with Python's ValueError: wrong types and ranks are refused by TensorFlow when it binds the inputs
+to their specifications; what depends on values (labels, their number, n, temperature) is asserted in the graph, and
+fails with InvalidArgumentError and the messages below.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf import quantization
+from glow_tf.latent import flatten_latents, unflatten_latents
+from glow_tf.multiscale import MultiScaleFlow
+
+SIGNATURES = ("bits_per_dim", "log_prob", "encode", "decode", "sample")
+
+
+class Signatures(tf.Module):
+    """The functions of `model`, each with a batch of any size.
+
+    Args:
+      model: a model whose only variables are `constants`.
+      constants: tracked, so that they are saved.
+    """
+
+    def __init__(self, model: MultiScaleFlow, constants: dict[str, tf.Variable]):
+        super().__init__(name="glow")
+        self.constants = constants
+        config, dtype = model.config, model.dtype
+        images = tf.TensorSpec([None, *config.image_shape], tf.uint8, "images")
+        label = tf.TensorSpec([None], tf.int32, "label")
+        latents = tf.TensorSpec([None, config.dimensions], dtype, "latents")
+        n, seed = (tf.TensorSpec([], tf.int32, name) for name in ("n", "seed"))
+        temperature = tf.TensorSpec([], dtype, "temperature")
+        noise = tf.TensorSpec(images.shape, dtype, "noise")
+
+        def compiled(*signature: tf.TensorSpec) -> Any:
+            return tf.function(input_signature=signature, autograph=False)
+
+        @compiled(images, label, noise)
+        def log_prob_given_noise(images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor) -> dict[str, tf.Tensor]:
+            y = checked_label(model, label, tf.shape(images)[0])
+            return {"log_prob": model.log_prob_and_top(images, y, noise)[0]}
+
+        def log_prob_given_seed(images: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+            noise = model.draw_noise(tf.shape(images), tf.stack([seed, 0]))
+            return log_prob_given_noise(images, label, noise)["log_prob"]
+
+        @compiled(images, label, seed)
+        def log_prob(images: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"log_prob": log_prob_given_seed(images, label, seed)}
+
+        @compiled(images, label, seed)
+        def bits_per_dim(images: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"bits_per_dim": quantization.to_bits_per_dim(config, log_prob_given_seed(images, label, seed))}
+
+        @compiled(images, label)
+        def encode(images: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
+            y = checked_label(model, label, tf.shape(images)[0])
+            eps = model.to_latents(model.continuous(images, model.middle_of_bins(images)), y)[0]
+            return {"latents": flatten_latents(eps)}
+
+        @compiled(latents, label)
+        def decode(latents: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
+            y = checked_label(model, label, tf.shape(latents)[0])
+            x, _ = model.from_latents(unflatten_latents(config, latents), y)
+            return {"images": quantization.to_uint8(config, x)}
+
+        @compiled(n, label, temperature, seed)
+        def sample(n: tf.Tensor, label: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+            tf.debugging.assert_positive(n, "n: the number of samples must be at least 1")
+            told = tf.math.is_finite(temperature) & (temperature >= 0)
+            tf.debugging.Assert(told, ["temperature: it must be finite, 0 or more, not", temperature])
+            return decode(flatten_latents(model.sample_latents(n, temperature, seed)), label)
+
+        # As attributes they are methods of the loaded object as well.
+        self.bits_per_dim, self.log_prob = bits_per_dim, log_prob
+        self.encode, self.decode, self.sample = encode, decode, sample
+        # These two are methods only, for who has the noise in hand.
+        self.log_prob_given_noise = log_prob_given_noise
+        if model.classifier is not None:
+
+            @compiled(images, noise)
+            def classify(images: tf.Tensor, noise: tf.Tensor) -> dict[str, tf.Tensor]:
+                return {"logits": model.logits(model.top(images, noise))}
+
+            self.classify = classify
+
+    def served(self) -> dict[str, Any]:
+        """The signatures, by name."""
+        return {name: getattr(self, name) for name in SIGNATURES}
+
+
+def checked_label(model: MultiScaleFlow, label: tf.Tensor, n: tf.Tensor) -> tf.Tensor:
+    """label as the model takes it, int [n]; asserts that it is one, in the graph. Models without classes take any."""
+    if not model.config.ycond:
+        return tf.zeros([0], tf.int32)
+    n_y = model.config.n_y
+    tf.debugging.assert_equal(tf.shape(label)[0], n, "label: this model needs one label for every image")
+    tf.debugging.Assert(
+        tf.reduce_all((label >= 0) & (label < n_y)), [f"label: this model has the classes 0 to {n_y - 1}, not", label]
+    )
+    return label
