@@ -12,7 +12,7 @@ _HOMES = {
     "TrainConfig": "config",
     "TrainError": "config",
     "Trainer": "trainer",
-    "train": "loop",
+    "train": "run",
 }
 
 __all__ = sorted(_HOMES)

@@ -1,0 +1,134 @@
+"""The whole of a training run: `train`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glow_tf.config import GlowConfig
+from glow_tf.saving import save as save_model
+from glow_tf.training import checkpoints, distributed, run_folder, setup
+from glow_tf.training.config import TrainConfig
+from glow_tf.training.inspection import Inspection
+from glow_tf.training.interrupt import Stopper
+from glow_tf.training.keeper import Keeper
+from glow_tf.training.loop import Loop
+from glow_tf.training.reports import Reports
+from glow_tf.training.trainer import Trainer
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What came of a run.
+
+    Attributes:
+      steps: steps taken since its very beginning.
+      test: metrics over the whole test set at the end; None where the run was stopped.
+      picture: the sample grid at temperature 0.7; None where none was drawn.
+      model: folder of the saved model.
+      exit_code: 0; 130 after SIGINT, 143 after SIGTERM.
+    """
+
+    steps: int
+    test: dict[str, float] | None
+    picture: Path | None
+    model: Path
+    exit_code: int
+
+
+def train(
+    model: GlowConfig | Mapping[str, Any],
+    config: TrainConfig | Mapping[str, Any],
+    data: Any = None,
+) -> Result:
+    """Trains a model, from nothing or from where the run in `config.logdir` stands.
+
+    Args:
+      model: a GlowConfig; or a dict of its fields, where image_size (-1: the problem's own),
+        channels and n_y come from the data.
+      config: a TrainConfig or a dict of its fields.
+      data: a DataSet; default: the one that `config.problem` names.
+
+    Raises:
+      ValueError: of one of this project's own kinds, for wrong settings, missing data, a logdir of
+        another run, or a loss that is no longer finite; the message is for the user.
+    """
+    if not isinstance(config, TrainConfig):
+        config = TrainConfig.from_dict(config)
+    workers = distributed.connect()
+    fields = model.to_dict() if isinstance(model, GlowConfig) else dict(model)
+    data = data or setup.load_data(config, fields.get("image_size", -1))
+    model = model if isinstance(model, GlowConfig) else setup.model_config(fields, data)
+    setup.check_data(model, data)
+    with Stopper() as stopper:
+        return _run(model, config, data, workers, stopper)
+
+
+def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: distributed.Workers, stopper: Stopper) -> Result:
+    """One process's part of a run."""
+    logdir, settings = Path(config.logdir), setup.record(model, config)
+    resuming = workers.on_chief(lambda: run_folder.claim(logdir, settings, resume=config.resume))
+    folder = logdir / "checkpoints"
+    found = resuming and workers.on_chief(lambda: bool(checkpoints.list_checkpoints(folder)))
+    glow = setup.make_model(model, config)
+    if not found:
+        setup.initialize(glow, config, data, workers)
+    trainer = Trainer(glow, config, workers)
+    keeper = Keeper(trainer, folder)
+    resumed = found and keeper.restore(print if workers.is_chief else lambda line: None)
+    total, header = _total_steps(trainer), _header(trainer)
+    reports = Reports(trainer, logdir, total=total, header=header, resumed=resumed)
+    inspection = Inspection(trainer, data, reports, stopper)
+    batch = header["local_batch_train"]
+    reports.begin(data.name, batch, logdir)
+    _warn_of_short_memory(trainer, reports)
+    completed = Loop(trainer, data, keeper, reports, inspection, stopper, batch=batch, total=total).run()
+    reports.progress.end_epoch()
+    keeper.save()
+    where, average = logdir / "model", trainer.average if config.polyak else None
+    workers.on_chief(lambda: save_model(glow, where, average))
+    reports.flush()
+    test, steps = inspection.test if completed else None, trainer.state.step
+    if test:
+        which = "the Polyak average" if config.polyak else "the last weights"
+        reports.say(
+            f"test bits/dim {test['bits_x']:.4f} with {which} after {steps} steps;"
+            f" samples: {inspection.picture}; model: {where}"
+        )
+    else:
+        why = stopper.signal.name if stopper.signal else "a signal to another worker"
+        reports.say(f"stopped by {why} after step {steps}; saved {keeper.path}; the same command with --resume goes on")
+    return Result(steps, test, inspection.picture, where, stopper.exit_code or (0 if test else 143))
+
+
+def _total_steps(trainer: Trainer) -> int:
+    config = trainer.config
+    if config.dry_run:
+        return 1
+    steps = config.epochs * trainer.train_its
+    return min(steps, config.steps) if config.steps else steps
+
+
+def _header(trainer: Trainer) -> dict[str, Any]:
+    """The hyper-parameters, as the first line of the logs has them."""
+    config, model = trainer.config, trainer.glow.config
+    size = (model.height, model.breadth)
+    return {
+        **config.to_dict(),
+        **model.to_dict(),
+        "train_its": trainer.train_its,
+        "local_batch_train": config.local_batch(config.n_batch_train, *size),
+        "local_batch_test": config.local_batch(config.n_batch_test, *size),
+        "n_workers": trainer.workers.size,
+    }
+
+
+def _warn_of_short_memory(trainer: Trainer, reports: Reports) -> None:
+    optimizer = trainer.optimizer
+    if optimizer.beta2 < optimizer.beta1:
+        reports.say(
+            f"warning: beta2 is {optimizer.beta2:.3g}, below beta1: a weight whose gradient vanishes for some steps"
+            f" takes ever longer ones. Raise --polyak_epochs ({trainer.config.polyak_epochs} now)"
+        )
