@@ -57,5 +57,25 @@ MODEL = {
     # kind: (largest difference; why)
     "latents": (2e-5, "float32: a few dozen roundings of 6e-8 of latents up to 4, times perturbed weights' condition"),
     "bfloat16": (2e-2, "the network sees an input that is rounded otherwise, by one bfloat16 step of 4e-3 at worst"),
+    "recovered": (1e-4, "float32: 32 steps there and back, each with roundings of 6e-8 times a scale of up to e"),
     "numeric": (1e-5, "central differences of 1e-6: their error is 1e-10 relative for each of 32 columns, times 256"),
+}
+
+BIJECTORS = {
+    # kind: (largest difference relative to the largest magnitude, which counts as 1 if smaller; why)
+    "inverse float32": (2e-5, "as LAYERS, also at 5 sigma, where the difference is taken relative to 5"),
+    "inverse float64": (1e-12, "as LAYERS, up to six perturbed steps"),
+    "log-det": (1e-10, "an LU decomposition of a 64 x 64 Jacobian in float64"),
+    "numeric log-det": (1e-5, "central differences of 1e-6: rounding and curvature make up to 1e-9 of each entry"),
+    "tf.function": (1e-12, "float64; the graph's optimiser and other batch sizes may change the order of additions"),
+    "gradient": (1e-10, "float64: the two losses' gradients are added in another order, through up to six steps"),
+    "float32 log-prob": (2e-6, "a sum of a few hundred float32 terms, relative to its value of some hundred nats"),
+}
+
+EXPORT = {
+    # kind: (largest difference relative to the largest magnitude, which counts as 1 if smaller; why)
+    "log_prob": (2e-6, "the same float32 operations; weights folded one by one, and graphs optimised otherwise"),
+    "bits_per_dim": (2e-6, "as log_prob"),
+    "encode": (1e-5, "as log_prob, for single latents that a few dozen roundings of 6e-8 and perturbed weights amplify"),
+    "images": (1e-3, "the share of values that the rounding of latents moves over the edge of a bin"),
 }
