@@ -75,16 +75,32 @@ def read_image(path: str | os.PathLike[str], size: tuple[int, int], channels: in
     Raises:
       BadImageError: missing, damaged, truncated, too large or smaller than `size`.
     """
+    return crop_centre(read_upright(path, channels), size)
+
+
+def read_upright(path: str | os.PathLike[str], channels: int) -> Image.Image:
+    """Decodes a file as `read_image` does, whole: a picture of mode L (1 channel) or RGB (3).
+
+    Raises:
+      BadImageError: missing, damaged, truncated or too large.
+    """
     try:
         with _open(path) as image:
             orientation = image.getexif().get(_ORIENTATION_TAG)
             pixels = _flatten(image, "L" if channels == 1 else "RGB")
-        if orientation in _ORIENTATIONS:
-            pixels = pixels.transpose(_ORIENTATIONS[orientation])
-        box = centre_box((pixels.height, pixels.width), size)
-        return _average(pixels, box, size).reshape(*size, channels)
+        return pixels.transpose(_ORIENTATIONS[orientation]) if orientation in _ORIENTATIONS else pixels
     except Exception as error:  # as above
         raise _bad(error) from error
+
+
+def crop_centre(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """The centre of a picture of mode L or RGB, averaged down: uint8 [H, W, 1 or 3].
+
+    Raises:
+      BadImageError: the picture is smaller than `size`.
+    """
+    box = centre_box((picture.height, picture.width), size)
+    return _average(picture, box, size).reshape(*size, len(picture.getbands()))
 
 
 def centre_box(have: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:

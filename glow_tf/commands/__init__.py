@@ -34,6 +34,7 @@ COMMANDS = {
     "attributes": "attributes",
     "manipulate": "manipulate",
     "export": "export",
+    "demo": "demo",
     "import-openai": "import_openai",
 }
 _INTERRUPTED = 130  # what shells expect after SIGINT

@@ -28,10 +28,10 @@ class Place(NamedTuple):
     number: int = 0
 
 
-def add_images(parser: argparse.ArgumentParser) -> None:
-    """IMAGE..., and the data that test:7 means."""
+def add_images(parser: argparse.ArgumentParser, name: str = "images") -> None:
+    """IMAGE..., or the option of this name, and the data that test:7 means."""
     parser.add_argument(
-        "images",
+        name,
         nargs="+",
         metavar="IMAGE",
         help="PNG or JPEG files (cropped at the centre and averaged down to the model's size), folders of them, or"

@@ -1,12 +1,13 @@
 """The signatures of an export: what they take, what they check, what they return.
 
-A graph cannot answer with Python's ValueError: wrong types and ranks are refused by TensorFlow when it binds the inputs
-to their specifications; what depends on values (labels, their number, n, temperature) is asserted in the graph, and
-fails with InvalidArgumentError and the messages below.
+A graph cannot answer with Python's ValueError. TensorFlow refuses wrong types and names; shapes it takes as they come,
+whatever a signature says, so they are asserted in the graph, as labels, n and temperature are. These fail with
+InvalidArgumentError and the messages below.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -42,6 +43,7 @@ class Signatures(tf.Module):
 
         @compiled(images, label, noise)
         def log_prob_given_noise(images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor) -> dict[str, tf.Tensor]:
+            images = checked_shape("images", images, config.image_shape)
             y = checked_label(model, label, tf.shape(images)[0])
             return {"log_prob": model.log_prob_and_top(images, y, noise)[0]}
 
@@ -59,12 +61,14 @@ class Signatures(tf.Module):
 
         @compiled(images, label)
         def encode(images: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
+            images = checked_shape("images", images, config.image_shape)
             y = checked_label(model, label, tf.shape(images)[0])
             eps = model.to_latents(model.continuous(images, model.middle_of_bins(images)), y)[0]
             return {"latents": flatten_latents(eps)}
 
         @compiled(latents, label)
         def decode(latents: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
+            latents = checked_shape("latents", latents, [config.dimensions])
             y = checked_label(model, label, tf.shape(latents)[0])
             x, _ = model.from_latents(unflatten_latents(config, latents), y)
             return {"images": quantization.to_uint8(config, x)}
@@ -94,13 +98,32 @@ class Signatures(tf.Module):
         return {name: getattr(self, name) for name in SIGNATURES}
 
 
+def checked_shape(name: str, value: tf.Tensor, wanted: Sequence[int]) -> tf.Tensor:
+    """`value`, whose shape is asserted in the graph to be [N, *wanted]."""
+    shape = _shape_at_run_time(value)
+    text = ", ".join(map(str, wanted))
+    fits = tf.equal(tf.strings.reduce_join(tf.strings.as_string(shape[1:]), separator=", "), text)
+    asserted = tf.debugging.Assert(fits, [f"{name}: [N, {text}] is needed, not the shape", shape])
+    with tf.control_dependencies([asserted]):
+        return tf.identity(value)
+
+
 def checked_label(model: MultiScaleFlow, label: tf.Tensor, n: tf.Tensor) -> tf.Tensor:
-    """label as the model takes it, int [n]; asserts that it is one, in the graph. Models without classes take any."""
+    """label as the model takes it, int [n]; asserted in the graph. Models without classes take anything."""
     if not model.config.ycond:
         return tf.zeros([0], tf.int32)
-    n_y = model.config.n_y
-    tf.debugging.assert_equal(tf.shape(label)[0], n, "label: this model needs one label for every image")
-    tf.debugging.Assert(
-        tf.reduce_all((label >= 0) & (label < n_y)), [f"label: this model has the classes 0 to {n_y - 1}, not", label]
-    )
-    return label
+    n_y, shape = model.config.n_y, _shape_at_run_time(label)
+    one_each = tf.equal(tf.size(shape), 1) & tf.reduce_all(tf.equal(shape, n))
+    message = ["label: one for each of so many images is needed:", n, "not the shape", shape]
+    with tf.control_dependencies([tf.debugging.Assert(one_each, message)]):
+        label = tf.identity(label)
+    known = tf.reduce_all((label >= 0) & (label < n_y))
+    with tf.control_dependencies(
+        [tf.debugging.Assert(known, [f"label: this model has the classes 0 to {n_y - 1}, not", label])]
+    ):
+        return tf.identity(label)
+
+
+def _shape_at_run_time(value: tf.Tensor) -> tf.Tensor:
+    """The shape that `value` has, even if it is not what the signature says: which TensorFlow takes for granted."""
+    return tf.shape(tf.raw_ops.PlaceholderWithDefault(input=value, shape=tf.TensorShape(None)))

@@ -1,0 +1,116 @@
+"""demo: a web page to play with a model, on this machine only.
+
+Upload a picture or pick one, see what comes back from its latents, drag attributes, blend it with another, sample.
+--attributes is what `attributes` wrote. With a model of faces, uploads are aligned by the eyes. The page needs no
+internet; Ctrl-C stops it.
+
+    python -m glow_tf demo exports/digits --attributes attributes.npz --images test:0-15 --problem digits
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from glow_tf.commands.arguments import CommandError, add_model, whole_number
+from glow_tf.commands.folders import find_model
+from glow_tf.commands.image_arguments import add_images, check_images, expand, read_all
+
+HELP = "a web page to play with a model"
+_SMALLEST_FACES = 64  # pixels; models of smaller images than that are not taken for models of faces
+_MOST_EXAMPLES = 64
+_SAMPLES = 16  # to pick from where no --images are given
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See the module."""
+    add_model(parser)
+    parser.add_argument("--attributes", type=Path, help="what `attributes` wrote: a slider for each")
+    parser.add_argument(
+        "--names", nargs="+", metavar="NAME", help="only these attributes, in this order (default: all)"
+    )
+    add_images(parser, "--images")
+    parser.add_argument(
+        "--faces",
+        action=argparse.BooleanOptionalAction,
+        help="find the face in an upload and align it (default: for square RGB models of 64 pixels or more)",
+    )
+    parser.add_argument(
+        "--eyes",
+        type=float,
+        nargs=2,
+        metavar=("X", "Y"),
+        help="where the model's faces have the left eye, in shares of width and height (default 0.371 0.480, as the"
+        " original's demo and CelebA-HQ)",
+    )
+    parser.add_argument("--port", type=whole_number(0, 65535), default=7860, help="(default 7860; 0: any)")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Settles images and whether faces are aligned."""
+    args.found = find_model(args.model)
+    config = args.found.config
+    if config.channels not in (1, 3):
+        raise CommandError(f"pictures have 1 or 3 channels; {args.model} is for {config.channels}")
+    if args.attributes is not None and not args.attributes.is_file():
+        raise CommandError(f"--attributes {args.attributes}: there is no such file")
+    if args.names is not None and args.attributes is None:
+        raise CommandError("--names are of attributes: give --attributes too")
+    if args.images is not None:
+        check_images(args, args.found)
+    if args.faces is None:
+        args.faces = config.channels == 3 and config.height == config.breadth >= _SMALLEST_FACES
+    if args.faces and config.channels != 3:
+        raise CommandError(f"--faces: faces are found in RGB pictures; {args.model} is for {config.channels} channel")
+    if args.eyes is not None:
+        if not args.faces:
+            raise CommandError("--eyes says where faces have their eyes: give --faces too")
+        if not (0 < args.eyes[0] < 0.5 and 0 < args.eyes[1] < 1):
+            raise CommandError("--eyes: X is between 0 and 0.5, Y between 0 and 1")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serves the page until it is stopped."""
+    import signal
+    import threading
+
+    try:
+        from glow_tf.serving.demo.faces import EYES
+        from glow_tf.serving.demo.server import serving
+    except ImportError as error:
+        raise CommandError(f"{error}; what the page needs comes with: pip install 'glow_tf[demo]'") from None
+    from glow_tf.commands.models import open_model
+    from glow_tf.serving.demo.editor import Editor
+    from glow_tf.serving.demo.page import build
+    from glow_tf.serving.demo.uploads import Uploads
+
+    opened = open_model(args.found, args.weights)
+    attributes, names = _attributes(args, opened.glow)
+    editor = Editor(opened.glow, attributes, names)
+    uploads = Uploads(args.found.config, tuple(args.eyes or EYES) if args.faces else None)
+    if args.images is None:
+        examples = editor.sample(_SAMPLES, 0.7)
+    else:
+        examples = read_all(args, expand(args)[:_MOST_EXAMPLES])
+    title = f"Glow: {args.model.resolve().name}"
+    with serving(lambda: build(editor, uploads, examples, title), args.port) as address:
+        print(f"{address} shows {opened.weights}; Ctrl-C stops it", flush=True)
+        stopped = threading.Event()
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signal_number, lambda *_: stopped.set())
+        stopped.wait()
+
+
+def _attributes(args: argparse.Namespace, model: Any) -> tuple[Any, tuple[str, ...]]:
+    from glow_tf.commands.models import warn_of_another
+    from glow_tf.latent_files import read_attributes
+
+    if args.attributes is None:
+        return None, ()
+    attributes = read_attributes(args.attributes, args.found.config.dimensions)
+    warn_of_another(model, attributes.model, args.attributes)
+    unknown = [name for name in args.names or () if name not in attributes.names]
+    if unknown:
+        raise CommandError(f"--names: there is no {', '.join(unknown)}; there are: {', '.join(attributes.names)}")
+    return attributes, tuple(args.names or attributes.names)
