@@ -32,7 +32,20 @@ _HOMES = {
     "save": "saving",
     "unflatten_latents": "latent",
 }
-_MODULES = ("config", "images", "latent", "layers", "model", "openai", "optimizers", "polyak", "saving", "serving", "training")
+_MODULES = (
+    "bijectors",
+    "config",
+    "images",
+    "latent",
+    "layers",
+    "model",
+    "openai",
+    "optimizers",
+    "polyak",
+    "saving",
+    "serving",
+    "training",
+)
 
 __all__ = [
     "CheckpointError",

@@ -1,0 +1,111 @@
+"""The whole model as one bijector between flat latents and images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from glow_tf.bijectors.base import OneEvaluationBijector
+from glow_tf.bijectors.batches import with_one_batch_dimension
+from glow_tf.bijectors.labels import as_label, needed_label
+from glow_tf.bijectors.maps import maps_of
+from glow_tf.model import Glow
+
+
+def no_constraint() -> Any:
+    """Class labels are no continuous numbers, so nothing can be optimised over them."""
+    raise NotImplementedError("a class label is a whole number: there is no bijector from the reals to it")
+
+
+class GlowBijector(OneEvaluationBijector):
+    """forward: flat latents [..., D] -> continuous images [..., H, W, C]; the log-determinant holds the priors' scales.
+
+    The latents are standardised, fine to coarse in the order of `glow_tf.flatten_latents`, and standard normal under
+    the model: with `base = tfd.Sample(tfd.Normal(0., 1.), D)`, `tfd.TransformedDistribution(base, bijector)` is the
+    model of images, nominally in [-1/2, 1/2) (GlowDistribution is that, and more). A gradient of `inverse` is had as
+    the model's `memory` says; everything is in the model's dtype, also with precision="bfloat16".
+
+    Class-conditional models need a label for every image: give it here, or to each call as `label=`. It broadcasts
+    with the leading dimensions, so a bijector with labels [3] has the batch shape [3], in TFP's sense.
+
+    Args:
+      glow: the model, whose variables the bijector tracks.
+      label: int [...], for models with ycond; calls that give `label=` override it.
+      validate_args: as in TFP; shapes, dtype and, where their values are known, labels are always checked.
+      name: of the bijector; keyword arguments go to it by this name in a chain.
+
+    Raises:
+      ValueError: glow is no Glow; label is of another type or range, or the model takes none. When called: a label is
+        missing, or a shape does not fit.
+    """
+
+    def __init__(self, glow: Glow, label: Any = None, *, validate_args: bool = False, name: str = "glow"):
+        self._maps = maps_of(glow)
+        self.model = self._maps.glow
+        self.config = self.model.config
+        self._label = as_label(self.config, label)
+        parameters = {"glow": self.model, "label": self._label, "validate_args": validate_args, "name": name}
+        super().__init__(
+            dtype=self.model.dtype,
+            forward_min_event_ndims=1,
+            inverse_min_event_ndims=3,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
+
+    @property
+    def label(self) -> tf.Tensor | None:
+        """int32 [...], as given to the constructor, or None."""
+        return self._label
+
+    def forward_and_log_det(self, x: tf.Tensor, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._apply(self._maps.decode, x, 1, **kwargs)
+
+    def inverse_and_log_det(self, y: tf.Tensor, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._apply(self._maps.encode, y, 3, **kwargs)
+
+    def _apply(self, function: Any, x: tf.Tensor, event_ndims: int, label: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
+        self._check_event_shape(x.shape, event_ndims)
+        label = self._label if label is None else as_label(self.config, label)
+        needed_label(self.config, label)
+        x = tf.ensure_shape(x, x.shape[: x.shape.rank - event_ndims].concatenate(self._event_shape_of(event_ndims)))
+        flat_label = tf.zeros([0], tf.int32)
+        if label is not None:
+            leading = tf.broadcast_dynamic_shape(tf.shape(x)[: x.shape.rank - event_ndims], tf.shape(label))
+            x = tf.broadcast_to(x, tf.concat([leading, self._event_shape_of(event_ndims)], 0))
+            flat_label = tf.reshape(tf.broadcast_to(label, leading), [-1])
+        flat, restore = with_one_batch_dimension(x, event_ndims)
+        y, log_det = function(flat, flat_label)
+        return restore(y), restore(log_det)
+
+    # Shapes
+
+    def _event_shape_of(self, event_ndims: int) -> tuple[int, ...]:
+        return (self.config.dimensions,) if event_ndims == 1 else self.config.image_shape
+
+    def _check_event_shape(self, shape: tf.TensorShape, event_ndims: int) -> None:
+        wanted = self._event_shape_of(event_ndims)
+        if shape.rank is None or shape.rank < event_ndims or not shape[-event_ndims:].is_compatible_with(wanted):
+            what = "forward takes flat latents" if event_ndims == 1 else "inverse takes images"
+            raise ValueError(f"{self.name}: {what} [..., {', '.join(map(str, wanted))}], not shape {shape}")
+
+    def _forward_event_shape(self, input_shape: tf.TensorShape) -> tf.TensorShape:
+        self._check_event_shape(input_shape, 1)
+        return input_shape[:-1].concatenate(self.config.image_shape)
+
+    def _inverse_event_shape(self, output_shape: tf.TensorShape) -> tf.TensorShape:
+        self._check_event_shape(output_shape, 3)
+        return output_shape[:-3].concatenate([self.config.dimensions])
+
+    def _forward_event_shape_tensor(self, input_shape: tf.Tensor) -> tf.Tensor:
+        return tf.concat([input_shape[:-1], self.config.image_shape], 0)
+
+    def _inverse_event_shape_tensor(self, output_shape: tf.Tensor) -> tf.Tensor:
+        return tf.concat([output_shape[:-3], [self.config.dimensions]], 0)
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
+        return {"label": tfp.util.ParameterProperties(default_constraining_bijector_fn=no_constraint)}

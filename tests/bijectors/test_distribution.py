@@ -1,0 +1,236 @@
+"""GlowDistribution: densities and samples, of continuous and of uint8 images, and its agreement with Glow."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import glow_tf
+from glow_tf.bijectors import GlowBijector, GlowDistribution
+from tests.golden_cases import Case, names, relative_difference
+from tests.random_weights import noise_for, random_glow, random_images
+from tests.tolerances import BIJECTORS, GOLDEN
+
+tfd = tfp.distributions
+
+
+@functools.cache
+def model(precision="float32", ycond=False):
+    fields: dict[str, Any] = {"ycond": True, "n_y": 3} if ycond else {}
+    return random_glow(
+        image_size=4, channels=1, n_levels=1, depth=1, width=5, n_bits_x=4, precision=precision, **fields
+    )
+
+
+def conditional():
+    return model(ycond=True)
+
+
+# Golden numbers, and agreement with Glow
+
+
+@pytest.mark.parametrize("name", names("parity"))
+def test_golden_bits_per_dim(name):
+    case = Case(name)
+    label = case["y"] if case.config.ycond else None
+    distribution = GlowDistribution(case.load())
+    bits = distribution.bits_per_dim(case["x"], noise=case["noise"], label=label)
+    assert relative_difference(bits, case["bits_x"]) <= GOLDEN["bits"][0]
+    log_prob = distribution.log_prob_uint8(case["x"], noise=case["noise"], label=label)
+    assert relative_difference(log_prob, case["objective"]) <= GOLDEN["bits"][0]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("ycond", [False, True])
+def test_agrees_with_the_model(precision, ycond):
+    glow = model(precision, ycond)
+    x = random_images(glow.config, 4)
+    noise = noise_for(glow.config, 4, np.dtype(precision))
+    y = np.array([0, 1, 2, 1]) if ycond else None
+    kind = "float32 log-prob" if precision == "float32" else "tf.function"
+    wanted = np.asarray(glow.log_prob(x, y, noise))
+    ours = GlowDistribution(glow, label=y).log_prob_uint8(x, noise=noise)
+    assert ours.shape == [4]
+    np.testing.assert_allclose(ours, wanted, rtol=BIJECTORS[kind][0])
+    eps = glow_tf.flatten_latents(glow.encode(x, y, noise))
+    bijector = GlowBijector(glow, label=y)
+    x_continuous = bijector.forward(eps)
+    constant = glow.config.dimensions * np.log(glow.config.n_bins)
+    base = -0.5 * np.sum(np.asarray(eps) ** 2 + np.log(2 * np.pi), 1)
+    log_det = bijector.inverse_log_det_jacobian(tf.identity(x_continuous))
+    np.testing.assert_allclose(base + log_det - constant, wanted, rtol=BIJECTORS[kind][0])
+    decoded = glow.decode_continuous(glow_tf.unflatten_latents(glow.config, eps), y)
+    np.testing.assert_array_equal(x_continuous, decoded)
+
+
+# Densities
+
+
+def test_temperature_is_the_scale_of_the_latents():
+    glow = model("float64")
+    x = GlowDistribution(glow).sample(3, seed=[0, 1])
+    eps = GlowBijector(glow).inverse(tf.identity(x))
+    log_det = GlowBijector(glow).inverse_log_det_jacobian(tf.identity(x))
+    wanted = tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), 0.5), 16).log_prob(eps) + log_det
+    np.testing.assert_allclose(GlowDistribution(glow, temperature=0.5).log_prob(x), wanted, rtol=1e-12)
+
+
+def test_batch_of_temperatures():
+    distribution = GlowDistribution(model(), temperature=[0.5, 1.0])
+    assert distribution.batch_shape == [2]
+    assert distribution.event_shape == [4, 4, 1]
+    x = distribution.sample(5, seed=1)
+    assert x.shape == [5, 2, 4, 4, 1]
+    assert distribution.log_prob(x).shape == [5, 2]
+    singly = [GlowDistribution(model(), temperature=t).log_prob(x[:, i]) for i, t in enumerate((0.5, 1.0))]
+    np.testing.assert_allclose(distribution.log_prob(tf.identity(x)), tf.stack(singly, 1), rtol=1e-5)
+
+
+def test_labels_as_parameter_and_as_argument():
+    glow = conditional()
+    batch = GlowDistribution(glow, label=[0, 1, 2])
+    assert batch.batch_shape == [3]
+    x = batch.sample(2, seed=3)
+    assert x.shape == [2, 3, 4, 4, 1]
+    x = tf.identity(x)
+    plain = GlowDistribution(glow)
+    np.testing.assert_allclose(batch.log_prob(x), plain.log_prob(x, label=[0, 1, 2]), rtol=1e-6)
+    np.testing.assert_allclose(batch[1].log_prob(x), plain.log_prob(x, label=1), rtol=1e-6)
+    np.testing.assert_allclose(
+        plain.log_prob(x, bijector_kwargs={"label": [[0], [2]]}), plain.log_prob(x, label=[[0] * 3, [2] * 3]), rtol=1e-6
+    )
+    assert np.ptp(np.asarray(batch.log_prob(x[:, :1])), 1).max() > 1e-3  # the classes do differ
+    np.testing.assert_array_equal(plain.sample(3, seed=3, label=[0, 1, 2]).shape, [3, 4, 4, 1])
+
+
+def test_one_evaluation_of_value_and_density():
+    distribution = GlowDistribution(model())
+    x, log_prob = distribution.experimental_sample_and_log_prob(3, seed=[1, 2])
+    assert distribution.bijector.inverse(x).shape == [3, 16]
+    np.testing.assert_allclose(distribution.log_prob(tf.identity(x)), log_prob, rtol=1e-5)
+    np.testing.assert_array_equal(distribution.sample(3, seed=[1, 2]), x)
+
+
+def test_monte_carlo_normalisation():
+    """With importance samples from a wider distribution, the density integrates to one."""
+    glow = model("float64")
+    wide, distribution = GlowDistribution(glow, temperature=1.1), GlowDistribution(glow)
+    x, log_q = wide.experimental_sample_and_log_prob(4000, seed=[5, 6])
+    weights = np.exp(distribution.log_prob(x) - log_q)
+    error = weights.std() / np.sqrt(len(weights))
+    assert error < 0.05
+    assert abs(weights.mean() - 1) < 4 * error
+
+
+def test_kl_of_two_temperatures_is_that_of_the_latents():
+    glow = model("float64")
+    a, b = GlowDistribution(glow, temperature=0.5), GlowDistribution(glow)
+    np.testing.assert_allclose(tfd.kl_divergence(a, b), 16 * (np.log(2) + 0.25 / 2 - 0.5), rtol=1e-12)
+
+
+# Samples
+
+
+def test_samples_are_a_function_of_the_stateless_seed():
+    distribution = GlowDistribution(model())
+    draw = tf.function(lambda seed: distribution.sample(2, seed=seed))
+    first = distribution.sample(2, seed=[7, 8])
+    np.testing.assert_array_equal(distribution.sample(2, seed=[7, 8]), first)
+    np.testing.assert_allclose(draw(tf.constant([7, 8])), first, atol=1e-5)
+    assert np.any(distribution.sample(2, seed=[7, 9]) != first)
+    assert np.any(distribution.sample(2) != distribution.sample(2))
+
+
+def test_sampling_at_another_temperature():
+    glow = model()
+    distribution = GlowDistribution(glow)
+    cold = distribution.sample(2, seed=[7, 8], temperature=0.7)
+    np.testing.assert_allclose(cold, distribution.copy(temperature=0.7).sample(2, seed=[7, 8]), atol=1e-6)
+    eps = GlowBijector(glow).inverse(distribution.sample(2, seed=[7, 8]))
+    np.testing.assert_allclose(GlowBijector(glow).inverse(tf.identity(cold)), 0.7 * eps, atol=1e-4)
+    np.testing.assert_array_equal(distribution.sample(seed=[7, 8], temperature=[0.5, 1.0]).shape, [2, 4, 4, 1])
+
+
+def test_uint8_samples_are_the_rounded_continuous_ones():
+    distribution = GlowDistribution(model())
+    images = distribution.sample_uint8([2, 3], seed=[1, 2], temperature=0.8)
+    assert images.dtype == tf.uint8
+    assert images.shape == [2, 3, 4, 4, 1]
+    x = np.asarray(distribution.sample([2, 3], seed=[1, 2], temperature=0.8))
+    np.testing.assert_array_equal(images, np.clip(np.floor((x + 0.5) * 16) * 16, 0, 255).astype(np.uint8))
+
+
+# uint8 images
+
+
+def test_noise_of_uint8_images():
+    glow = model()
+    distribution, x = GlowDistribution(glow), random_images(glow.config, 6).reshape(2, 3, 4, 4, 1)
+    seeded = distribution.log_prob_uint8(x, seed=[1, 2])
+    assert seeded.shape == [2, 3]
+    np.testing.assert_array_equal(distribution.log_prob_uint8(x, seed=[1, 2]), seeded)
+    noise = glow.draw_noise(x.shape, [1, 2])
+    np.testing.assert_array_equal(distribution.log_prob_uint8(x, noise=noise), seeded)
+    assert np.any(distribution.log_prob_uint8(x) != distribution.log_prob_uint8(x))
+    np.testing.assert_allclose(distribution.bits_per_dim(x, seed=[1, 2]), -seeded / (16 * np.log(2)), rtol=1e-6)
+    assert distribution.log_prob_uint8(x[0, 0], seed=[1, 2]).shape == []
+
+
+def test_continuous_and_uint8_images_are_not_mistaken():
+    distribution, x = GlowDistribution(model()), random_images(model().config, 2)
+    for method in (distribution.log_prob, distribution.prob, distribution.unnormalized_log_prob):
+        for images in (x, tf.constant(x), tf.cast(x, tf.int32)):
+            with pytest.raises(ValueError, match="log_prob_uint8 takes uint8"):
+                method(images)
+    with pytest.raises(ValueError, match="log_prob_uint8 takes uint8 images, not float32"):
+        distribution.log_prob_uint8(x.astype(np.float32))
+    with pytest.raises(ValueError, match="noise or a seed"):
+        distribution.log_prob_uint8(x, noise=np.zeros(x.shape), seed=[0, 0])
+
+
+# Errors
+
+
+@pytest.mark.parametrize("cls", [GlowBijector, GlowDistribution])
+def test_what_does_not_fit_is_refused(cls):
+    with pytest.raises(ValueError, match=r"a glow_tf.Glow is needed, not 'runs/digits'"):
+        cls("runs/digits")
+    with pytest.raises(ValueError, match="not class-conditional"):
+        cls(model(), label=1)
+    with pytest.raises(ValueError, match="whole numbers, not float32"):
+        cls(conditional(), label=1.0)
+    with pytest.raises(ValueError, match="classes 0 to 2"):
+        cls(conditional(), label=[0, 3])
+
+
+def test_labels_that_do_not_fit_are_refused():
+    bijector = GlowBijector(conditional())
+    with pytest.raises(ValueError, match=r"give label=, 0 to 2"):
+        bijector.forward(tf.zeros([2, 16]))
+    with pytest.raises(ValueError, match="classes 0 to 2"):
+        bijector.forward(tf.zeros([2, 16]), label=-1)
+    with pytest.raises(ValueError, match=r"there are \(\) images"):
+        GlowDistribution(conditional()).sample(seed=1, label=[0, 1])
+    with pytest.raises(ValueError, match="not class-conditional"):
+        GlowDistribution(model()).log_prob(tf.zeros([4, 4, 1]), label=0)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, [1.0, 0.0], float("nan")])
+def test_a_temperature_without_a_density_is_refused(temperature):
+    with pytest.raises(ValueError, match="must be above 0"):
+        GlowDistribution(model(), temperature=temperature)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    bijector = GlowBijector(model())
+    with pytest.raises(ValueError, match=r"forward takes flat latents \[..., 16\], not shape \(2, 15\)"):
+        bijector.forward(tf.zeros([2, 15]))
+    with pytest.raises(ValueError, match=r"inverse takes images \[..., 4, 4, 1\], not shape \(4, 1\)"):
+        bijector.inverse(tf.zeros([4, 1]))
+    with pytest.raises(ValueError, match="flat latents"):
+        bijector.forward_event_shape([3])

@@ -1,0 +1,237 @@
+"""The model inside other people's models: joint distributions, MCMC, variational inference, tf.function."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import glow_tf
+from glow_tf import layers
+from glow_tf.bijectors import ActNorm, FlowLevel, FlowStep, GlowBijector, GlowDistribution, LayerBijector, Permutation
+from tests.random_weights import random_glow
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+
+@functools.cache
+def model(ycond=False):
+    fields: dict[str, Any] = {"ycond": True, "n_y": 3} if ycond else {}
+    return random_glow(image_size=4, channels=1, n_levels=1, depth=1, width=5, **fields)
+
+
+# Joint distributions
+
+
+def test_joint_distribution_coroutine():
+    @tfd.JointDistributionCoroutine
+    def joint():
+        label = yield tfd.JointDistributionCoroutine.Root(tfd.Categorical(logits=tf.zeros([3]), name="label"))
+        x = yield GlowDistribution(model(ycond=True), label=label, name="image")
+        yield tfd.Independent(tfd.Normal(x, 0.1), 3, name="seen")
+
+    sample = joint.sample(5, seed=[1, 2])
+    assert sample.image.shape == sample.seen.shape == [5, 4, 4, 1]
+    parts = [
+        np.full([5], -np.log(3)),
+        GlowDistribution(model(ycond=True)).log_prob(tf.identity(sample.image), label=sample.label),
+        tfd.Independent(tfd.Normal(sample.image, 0.1), 3).log_prob(sample.seen),
+    ]
+    np.testing.assert_allclose(joint.log_prob(sample), sum(np.asarray(p) for p in parts), rtol=1e-5)
+    pinned = joint.experimental_pin(seen=sample.seen)
+    assert pinned.unnormalized_log_prob(sample.label, sample.image).shape == [5]
+
+
+def test_joint_distribution_traces_the_model_once():
+    @tf.function
+    def log_prob(x, label):
+        return GlowDistribution(model(ycond=True), label=label).log_prob(x)
+
+    for n in range(3):
+        log_prob(tf.zeros([2, 4, 4, 1]), tf.constant([n, 0]))
+    assert log_prob.experimental_get_tracing_count() == 1
+    first, second = GlowBijector(model()), GlowBijector(model())
+    assert first._maps is second._maps
+
+
+def test_independent():
+    classes = GlowDistribution(model(ycond=True), label=[0, 1, 2])
+    triple = tfd.Independent(classes, 1)
+    assert triple.event_shape == [3, 4, 4, 1]
+    x = triple.sample(2, seed=1)
+    np.testing.assert_allclose(triple.log_prob(x), tf.reduce_sum(classes.log_prob(x), 1), rtol=1e-6)
+
+
+def test_mixture():
+    mixture = tfd.MixtureSameFamily(
+        tfd.Categorical(probs=[0.2, 0.3, 0.5]), GlowDistribution(model(ycond=True), label=[0, 1, 2])
+    )
+    x = mixture.sample(4, seed=[1, 2])
+    singly = [GlowDistribution(model(ycond=True), label=y).log_prob(x) for y in range(3)]
+    wanted = tf.reduce_logsumexp(tf.stack(singly, 1) + np.log([0.2, 0.3, 0.5]).astype(np.float32), 1)
+    np.testing.assert_allclose(mixture.log_prob(x), wanted, rtol=1e-5)
+
+
+# MCMC
+
+
+@pytest.mark.parametrize("kernel", ["hmc", "langevin"])
+def test_mcmc_over_latents_finds_the_posterior(kernel):
+    """Latents of an image seen through noise: the posterior's image is nearer to the truth than what was seen."""
+    bijector = GlowBijector(model())
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), 16)
+    truth = bijector.forward(0.3 * base.sample(seed=[1, 1]))
+    seen = truth + 0.5 * tf.random.stateless_normal(truth.shape, [2, 2])
+
+    def log_posterior(eps):
+        x = bijector.forward(eps)
+        return base.log_prob(eps) + tf.reduce_sum(tfd.Normal(x, 0.5).log_prob(seen), [-3, -2, -1])
+
+    def transition():
+        if kernel == "hmc":
+            return tfp.mcmc.HamiltonianMonteCarlo(log_posterior, step_size=0.15, num_leapfrog_steps=4)
+        return tfp.mcmc.MetropolisAdjustedLangevinAlgorithm(log_posterior, step_size=0.05)
+
+    @tf.function(autograph=False)
+    def run():
+        return tfp.mcmc.sample_chain(
+            100,
+            tf.zeros([4, 16]),
+            kernel=transition(),
+            num_burnin_steps=50,
+            trace_fn=lambda _, results: results.is_accepted,
+            seed=[3, 4],
+        )
+
+    chain, accepted = run()
+    assert 0.3 < np.mean(accepted)
+    mean = np.mean(bijector.forward(chain), (0, 1))
+    assert np.mean((mean - truth) ** 2) < 0.7 * np.mean((seen - truth) ** 2)
+    np.testing.assert_array_equal(run()[0], chain)
+
+
+def test_mcmc_over_images():
+    """TransformedTransitionKernel walks in the latents of the distribution's own event-space bijector."""
+    distribution = GlowDistribution(model())
+    to_latents = distribution.experimental_default_event_space_bijector()
+    kernel = tfp.mcmc.TransformedTransitionKernel(
+        tfp.mcmc.HamiltonianMonteCarlo(distribution.log_prob, step_size=0.3, num_leapfrog_steps=3), to_latents
+    )
+    run = tf.function(
+        lambda: tfp.mcmc.sample_chain(
+            20, distribution.sample(2, seed=[0, 0]), kernel=kernel, seed=[1, 2], trace_fn=None
+        )
+    )
+    assert run().shape == [20, 2, 4, 4, 1]
+    assert np.isfinite(run()).all()
+
+
+# Variational inference, and training
+
+
+def test_variational_inference_trains_the_flow():
+    glow = glow_tf.Glow({"image_size": 2, "channels": 1, "n_levels": 1, "depth": 2, "width": 4}, seed=1)
+    surrogate = GlowDistribution(glow)
+    target = tfd.Independent(tfd.Normal(tf.reshape([1.0, -1.0, 0.5, 0.0], [2, 2, 1]), 0.3), 3)
+    losses = tfp.vi.fit_surrogate_posterior(
+        target.log_prob, surrogate, tf.keras.optimizers.Adam(0.02), num_steps=60, sample_size=16, seed=[1, 2]
+    )
+    assert np.mean(losses[-10:]) < 0.3 * np.mean(losses[:5])
+
+
+def test_maximum_likelihood_trains_a_chain_of_layers():
+    chain = tfb.Chain([ActNorm(2), FlowStep(2, width=4), FlowLevel(2, depth=1, width=4, name="level")])
+    flow = tfd.TransformedDistribution(tfd.Sample(tfd.Normal(0.0, 1.0), [1, 1, 2]), chain)
+    data = 3 + 0.5 * tf.random.stateless_normal([64, 1, 1, 2], [0, 1])
+    optimizer = tf.keras.optimizers.Adam(0.05)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(flow.log_prob(data))
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, flow.trainable_variables), flow.trainable_variables, strict=True)
+        )
+        return loss
+
+    losses = [float(step()) for _ in range(40)]
+    assert losses[-1] < 0.2 * losses[0]
+
+
+# tf.function and composite tensors
+
+
+def test_distributions_go_in_and_out_of_functions():
+    glow = model(ycond=True)
+    log_prob = tf.function(lambda distribution, x: distribution.log_prob(x))
+    x = tf.zeros([2, 4, 4, 1])
+    for label in ([0, 1], [2, 2]):
+        distribution = GlowDistribution(glow, label=label)
+        np.testing.assert_allclose(log_prob(distribution, x), distribution.log_prob(x), rtol=1e-6)
+    assert log_prob.experimental_get_tracing_count() == 1
+    made = tf.function(lambda label: GlowDistribution(glow, temperature=0.5, label=label))(tf.constant([1, 2]))
+    assert made.model is glow
+    np.testing.assert_array_equal(made.label, [1, 2])
+    np.testing.assert_allclose(made.log_prob(x), GlowDistribution(glow, 0.5, [1, 2]).log_prob(x), rtol=1e-6)
+    label, temperature = tf.nest.flatten(made, expand_composites=True)
+    assert float(temperature) == 0.5
+    np.testing.assert_array_equal(label, [1, 2])
+
+
+def test_variables_are_tracked_and_saved(tmp_path):
+    distribution = GlowDistribution(model())
+    assert [id(v) for v in distribution.trainable_variables] == [id(v) for v in model().trainable_variables]
+    path = tf.train.Checkpoint(distribution=distribution).write(str(tmp_path / "distribution"))
+    other = random_glow(image_size=4, channels=1, n_levels=1, depth=1, width=5, seed=1)
+    tf.train.Checkpoint(distribution=GlowDistribution(other)).read(path).assert_existing_objects_matched()
+    x = tf.zeros([4, 4, 1])
+    np.testing.assert_array_equal(GlowDistribution(other).log_prob(x), distribution.log_prob(x))
+
+
+def test_weights_that_are_not_known_while_tracing_are_read_each_time():
+    glow = random_glow(image_size=4, channels=1, n_levels=1, depth=1, width=5)
+    log_prob = tf.function(GlowDistribution(glow).log_prob)
+    x = tf.zeros([4, 4, 1])
+    before = float(log_prob(x))
+    glow.levels[0].step.actnorm.b.assign_add(tf.ones_like(glow.levels[0].step.actnorm.b))
+    assert float(log_prob(x)) != before
+    np.testing.assert_allclose(log_prob(x), GlowDistribution(glow).log_prob(x), rtol=1e-6)
+
+
+# Layers as bijectors
+
+
+def test_two_bijectors_share_a_layer():
+    layer = layers.ActNorm(3)
+    first, second = ActNorm(layer), ActNorm(layer)
+    assert first == second
+    layer.initialize(5 + tf.random.stateless_normal([8, 2, 2, 3], [0, 1]))
+    x = tf.ones([2, 2, 3])
+    np.testing.assert_array_equal(first.inverse(x), layer.forward(x[tf.newaxis])[0][0])
+    np.testing.assert_array_equal(second.inverse(tf.identity(x)), first.inverse(x))
+
+
+def test_wrong_constructors_are_refused():
+    with pytest.raises(ValueError, match="ActNorm takes a number of channels or a layer ActNorm, not <"):
+        ActNorm(layers.Squeeze(3))
+    with pytest.raises(ValueError, match="seed belong to a new layer, but act_norm exists"):
+        ActNorm(layers.ActNorm(3), seed=1)
+    with pytest.raises(ValueError, match="allowed are reverse, shuffle"):
+        Permutation(3, kind="rotate")
+    with pytest.raises(ValueError, match="memory='none' is unknown"):
+        FlowLevel(4, memory="none", depth=1, width=2)
+    with pytest.raises(TypeError, match="use one of those"):
+        LayerBijector(3)
+
+
+def test_without_tfp_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_probability", None)
+    monkeypatch.delitem(sys.modules, "glow_tf.bijectors")
+    with pytest.raises(ImportError, match=r"pip install 'glow_tf\[tfp\]'"):
+        importlib.import_module("glow_tf.bijectors")
