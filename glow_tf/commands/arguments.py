@@ -11,6 +11,7 @@ from typing import NoReturn
 
 PROGRAM = "python -m glow_tf"
 MAX_SEED = 2**31 - 1
+STRIP = (".png", ".gif")  # what add_strip's files may end in
 
 
 class CommandError(ValueError):
@@ -97,6 +98,18 @@ def add_label(parser: argparse.ArgumentParser) -> None:
         type=whole_number(0),
         help="for a class-conditional model, the class whose prior the latents refer to (default 0)",
     )
+
+
+def add_strip(parser: argparse.ArgumentParser, name: str) -> None:
+    """--out for a picture of rows, an animation or both, and --seconds."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        nargs="+",
+        default=[Path(f"{name}.png")],
+        help=f".png, .gif or both (default {name}.png)",
+    )
+    parser.add_argument("--seconds", type=number(0.02), default=0.1, help="a GIF's time for an image (default 0.1)")
 
 
 def check_out(path: Path, endings: Sequence[str]) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from glow_tf.commands.arguments import CommandError
+from glow_tf.commands import outputs
+from glow_tf.commands.arguments import CommandError, check_out
 from glow_tf.commands.data import add_data, check_data, load_data
-from glow_tf.commands.folders import Found
+from glow_tf.commands.folders import Found, find_model
 from glow_tf.config import GlowConfig
 
 _OF_DATA = re.compile(r"(train|test):(\d{1,9})(?:-(\d{1,9}))?")
@@ -38,6 +39,19 @@ def add_images(parser: argparse.ArgumentParser, name: str = "images") -> None:
         " test:7, train:0-3: images of the run's data",
     )
     add_data(parser)
+
+
+def check_pictures(args: argparse.Namespace, endings: Sequence[str]) -> None:
+    """Settles what commands that show images share: the model, the images, --scale, and --out's endings.
+
+    Raises:
+      CommandError: something is not there, or cannot be written.
+    """
+    args.found = find_model(args.model)
+    check_images(args, args.found)
+    args.scale = outputs.scale_for(args.scale, args.found.config.height, args.found.config.breadth)
+    for path in args.out if isinstance(args.out, list) else [args.out]:
+        check_out(path, endings)
 
 
 def check_images(args: argparse.Namespace, found: Found) -> None:

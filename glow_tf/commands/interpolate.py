@@ -9,21 +9,19 @@ it as an animation. The path is straight, as in the original's demo; --spherical
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from glow_tf.commands import outputs
 from glow_tf.commands.arguments import (
+    STRIP,
     CommandError,
     add_batch,
     add_label,
     add_model,
     add_scale,
-    check_out,
-    number,
+    add_strip,
     whole_number,
 )
-from glow_tf.commands.folders import find_model
-from glow_tf.commands.image_arguments import add_images, check_images, expand, label_of, read_all
+from glow_tf.commands.image_arguments import add_images, check_pictures, expand, label_of, read_all
 
 HELP = "a strip or GIF from one image to another"
 
@@ -32,18 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See the module."""
     add_model(parser)
     add_images(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        nargs="+",
-        default=[Path("interpolation.png")],
-        help=".png, .gif or both (default interpolation.png)",
-    )
+    add_strip(parser, "interpolation")
     parser.add_argument(
         "--frames", type=whole_number(2, 1000), default=9, help="images from one to the next, both counted (default 9)"
     )
     parser.add_argument("--spherical", action="store_true", help="go along the great circle")
-    parser.add_argument("--seconds", type=number(0.02), default=0.1, help="a GIF's time for an image (default 0.1)")
     add_label(parser)
     add_scale(parser)
     add_batch(parser)
@@ -51,12 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Settles places, label and scale."""
-    args.found = find_model(args.model)
-    check_images(args, args.found)
+    check_pictures(args, STRIP)
     args.label = label_of(args)
-    args.scale = outputs.scale_for(args.scale, args.found.config.height, args.found.config.breadth)
-    for path in args.out:
-        check_out(path, [".png", ".gif"])
 
 
 def run(args: argparse.Namespace) -> None:

@@ -17,16 +17,16 @@ import numpy as np
 
 from glow_tf.commands import outputs
 from glow_tf.commands.arguments import (
+    STRIP,
     CommandError,
     add_batch,
     add_model,
     add_scale,
-    check_out,
+    add_strip,
     number,
     whole_number,
 )
-from glow_tf.commands.folders import find_model
-from glow_tf.commands.image_arguments import add_images, check_images, expand, read_all
+from glow_tf.commands.image_arguments import add_images, check_pictures, expand, read_all
 
 if TYPE_CHECKING:
     from glow_tf.latent_files import Attributes
@@ -44,29 +44,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--low", type=number(), default=-1.0, help="(default -1)")
     parser.add_argument("--high", type=number(), default=1.0, help="(default 1)")
     parser.add_argument("--steps", type=whole_number(2, 1000), default=7, help="images in a row (default 7)")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        nargs="+",
-        default=[Path("manipulation.png")],
-        help=".png, .gif or both (default manipulation.png)",
-    )
-    parser.add_argument("--seconds", type=number(0.02), default=0.1, help="a GIF's time for an image (default 0.1)")
+    add_strip(parser, "manipulation")
     add_scale(parser)
     add_batch(parser)
 
 
 def check(args: argparse.Namespace) -> None:
     """Settles places and scale."""
-    args.found = find_model(args.model)
-    check_images(args, args.found)
+    check_pictures(args, STRIP)
     if not args.attributes.is_file():
         raise CommandError(f"--attributes {args.attributes}: there is no such file")
     if not args.low < args.high:
         raise CommandError(f"--low {args.low:g} must be below --high {args.high:g}")
-    args.scale = outputs.scale_for(args.scale, args.found.config.height, args.found.config.breadth)
-    for path in args.out:
-        check_out(path, [".png", ".gif"])
 
 
 def run(args: argparse.Namespace) -> None:

@@ -11,9 +11,8 @@ import argparse
 from pathlib import Path
 
 from glow_tf.commands import outputs
-from glow_tf.commands.arguments import add_batch, add_label, add_model, add_scale, check_out, whole_number
-from glow_tf.commands.folders import find_model
-from glow_tf.commands.image_arguments import add_images, check_images, expand, label_of, read_all
+from glow_tf.commands.arguments import add_batch, add_label, add_model, add_scale, whole_number
+from glow_tf.commands.image_arguments import add_images, check_pictures, expand, label_of, read_all
 
 HELP = "images and what comes back from their latents"
 
@@ -33,11 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Settles places, label and scale."""
-    args.found = find_model(args.model)
-    check_images(args, args.found)
+    check_pictures(args, [".png"])
     args.label = label_of(args)
-    args.scale = outputs.scale_for(args.scale, args.found.config.height, args.found.config.breadth)
-    check_out(args.out, [".png"])
 
 
 def run(args: argparse.Namespace) -> None:
