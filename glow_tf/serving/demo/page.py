@@ -21,6 +21,7 @@ CSS = """
 .picture { margin: 0; text-align: center }
 .picture img, .picture .none { width: 100%; max-width: 14rem; image-rendering: pixelated; margin: auto; display: block }
 .picture .none { aspect-ratio: 1; background: var(--background-fill-secondary) }
+.gallery .grid-container { grid-template-columns: repeat(auto-fill, minmax(72px, 1fr)) !important }
 .gallery img { image-rendering: pixelated }
 """
 _A_ROW = 5  # sliders
@@ -61,13 +62,14 @@ def build(editor: Editor, uploads: Uploads, examples: np.ndarray, title: str) ->
         sliders = _attribute_sliders(editor.names)
         with gr.Row():
             with gr.Column(scale=3):
-                target = gr.Radio(_TARGETS, value=_TARGETS[0], label="A click on a picture below opens it as", elem_id="target")
+                target = gr.Radio(
+                    _TARGETS, value=_TARGETS[0], label="A click on a picture below opens it as", elem_id="target"
+                )
                 gallery = gr.Gallery(
                     tiles(examples),
                     show_label=False,
                     elem_id="gallery",
                     elem_classes="gallery",
-                    columns=8,
                     format="png",
                     allow_preview=False,
                     interactive=False,

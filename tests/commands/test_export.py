@@ -1,0 +1,132 @@
+"""export, and the other commands on what it wrote."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+
+from glow_tf.commands.folders import find_model
+from glow_tf.commands.models import open_model
+from tests.commands.conftest import make_run, picture
+from tests.random_weights import random_images
+
+DIGITS: dict[str, Any] = {
+    "image_size": 8,
+    "channels": 1,
+    "ycond": True,
+    "n_y": 10,
+    "weight_y": 0.1,
+    "n_levels": 1,
+    "depth": 1,
+}
+DATA = ("--problem", "digits")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """run/, and export/ with the version 1."""
+    from glow_tf.commands import main
+
+    folder = tmp_path_factory.mktemp("exported")
+    make_run(folder / "run", polyak=True, **DIGITS)
+    assert main(["export", str(folder / "run"), str(folder / "export")]) == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_every_command_works_on_an_export(folders, glow, tmp_path):
+    """With the run's values; with its pictures, but for the edges of bins; and either reads the other's files."""
+    said: dict[str, list[str]] = {}
+    for name in ("run", "export"):
+        model, out = folders / name, tmp_path / name
+        out.mkdir()
+        said[name] = [
+            glow("evaluate", model, *DATA, "--n", 20),
+            glow("sample", model, "--n", 10, "--out", out / "s.png"),
+            glow("encode", model, *DATA, "test:0-3", "--label", 2, "--out", out / "l.npz"),
+            glow("attributes", model, *DATA, "--n", 64, "--out", out / "a.npz"),
+        ]
+    run, export = tmp_path / "run", tmp_path / "export"
+    assert said["run"][0].partition(" (")[0] == said["export"][0].partition(" (")[0]
+    assert all("Polyak average after step 7, exported to" in line for line in said["export"])
+    assert (picture(run / "s.png") != picture(export / "s.png")).mean() < 0.01
+    for file, array in (("l.npz", "latents"), ("a.npz", "directions")):
+        a, b = np.load(run / file), np.load(export / file)
+        np.testing.assert_allclose(a[array], b[array], atol=1e-4)
+        assert a["model"] == b["model"]
+    model = folders / "export"
+    images = [model, *DATA, "test:0", "test:1"]
+    assert "2 of 2 images came back exactly" in glow("reconstruct", *images)
+    glow("interpolate", *images, "--frames", 3)
+    glow("manipulate", *images, "--attributes", run / "a.npz", "--names", 1)
+    glow("decode", model, run / "l.npz")
+    assert len(list((tmp_path / "decoded").iterdir())) == 4
+
+
+def test_the_highest_version_is_taken_or_the_one_that_is_named(folders, glow, tmp_path):
+    shutil.copytree(folders / "export" / "1", tmp_path / "export" / "1")
+    shutil.copytree(folders / "export" / "1", tmp_path / "export" / "10")
+    (tmp_path / "export" / "11").mkdir()  # no model in it
+    assert find_model(tmp_path / "export").version == tmp_path / "export" / "10"
+    assert find_model(tmp_path / "export" / "1").version == tmp_path / "export" / "1"
+    assert "exported to" in glow("sample", tmp_path / "export", "--n", 1)
+
+
+def test_what_export_says(folders, glow, error, tmp_path):
+    line = glow("export", folders / "run", tmp_path / "new" / "out", "--raw")
+    assert line.startswith(f"{tmp_path / 'new' / 'out' / '1'}: ")
+    assert "MB; raw weights after step 7" in line
+    assert "is an export already" in error("export", tmp_path / "new" / "out", tmp_path / "again")
+    assert "holds something else (there is a config.json)" in error("export", folders / "run", folders / "run")
+    (tmp_path / "file").write_text("")
+    assert "OUT " in error("export", folders / "run", tmp_path / "file")
+    assert "holds one set of weights" in error("sample", tmp_path / "new" / "out", "--polyak")
+
+
+def test_exports_that_are_damaged(folders, error, tmp_path):
+    def damaged(*parts: str, content: bytes = b"") -> str:
+        shutil.rmtree(tmp_path / "bad", ignore_errors=True)
+        shutil.copytree(folders / "export", tmp_path / "bad")
+        tmp_path.joinpath("bad", "1", *parts).write_bytes(content)
+        return error("sample", tmp_path / "bad")
+
+    assert "damaged" in damaged("saved_model.pb", content=b"\x08\x01no")
+    assert "damaged" in damaged("variables", "variables.index", content=b"no")
+    assert "not a JSON file" in damaged("assets", "config.json")
+    assert "origin.json: missing or damaged" in damaged("assets", "origin.json", content=b"[]")
+
+
+def test_an_export_says_what_model_it_is(folders):
+    live = open_model(find_model(folders / "run")).glow
+    exported = open_model(find_model(folders / "export")).glow
+    assert exported.fingerprint() == live.fingerprint()
+    assert exported.config == live.config
+    assert json.loads((folders / "export" / "1" / "assets" / "config.json").read_text())["n_y"] == 10
+    x = random_images(live.config, 2)
+    with pytest.raises(ValueError, match="labels from 10 to 10"):
+        exported.encode(x[:1], [10])
+    with pytest.raises(ValueError, match="this model takes uint8 images"):
+        exported.encode(x / 255)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--attributes", "none.npz"], "--attributes none.npz: there is no such file"),
+        (["--names", "1"], "--names are of attributes: give --attributes too"),
+        (["--faces"], "--faces: faces are found in RGB pictures"),
+        (["--eyes", "0.3", "0.4"], "--eyes says where faces have their eyes: give --faces too"),
+        (["--port", "65536"], "'65536': a whole number from 0 to 65535 is needed"),
+        (["--images", "none.png"], "none.png: there is no such file or folder"),
+    ],
+)
+def test_what_demo_does_not_take(folders, error, words, message):
+    assert message in error("demo", folders / "export", *words)
+
+
+def test_where_eyes_cannot_be(models, error):
+    assert "--eyes: X is between 0 and 0.5" in error("demo", models / "rgb", "--faces", "--eyes", "0.6", "0.4")
