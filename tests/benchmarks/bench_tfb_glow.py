@@ -1,8 +1,8 @@
-"""Training with glow_tf against tfp.bijectors.Glow: `make bench`, or `python tests/benchmarks/bench_tfb_glow.py --help`.
+"""Training against tfp.bijectors.Glow: `make bench`, or `python tests/benchmarks/bench_tfb_glow.py --help`.
 
-Equal depth, width, batch, images, dequantisation noise, optimizer and number of steps, in one process each, one after the
-other (measure_tfb_glow.py). The time of a step is the median over the steps, and bits/dim are those of held-out images
-after the last step. Writes the figures as JSON.
+Equal depth, width, batch, images, dequantisation noise, optimizer and number of steps, in a process each, one after the
+other (measure_tfb_glow.py). The time of a step is the median over the steps, and bits/dim are those of held-out images.
+Writes the figures as JSON.
 """
 
 from __future__ import annotations

@@ -1,0 +1,61 @@
+"""The example of a VAE with a flow for a prior, at a small size."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from glow_tf.examples.vae import LATENTS, VAE, digits, main, train
+from glow_tf.examples.vae import test_elbo as elbo_of  # under its own name pytest would collect it
+
+
+@pytest.fixture(scope="module")
+def x():
+    return digits("train")[:64]
+
+
+def test_digits():
+    assert digits("train").shape[1:] == digits("test").shape[1:] == [8, 8, 1]
+    assert set(np.unique(digits("test"))) == set(range(16))
+
+
+def test_likelihood_is_a_distribution_over_grey_values():
+    values = tf.reshape(tf.range(16.0), [16, 1, 1, 1]) * tf.ones([1, 8, 8, 1])
+    z = 3 * tf.random.stateless_normal([1, *LATENTS], [0, 1])
+    per_pixel = VAE(0, width=4).likelihood(z).distribution.prob(values)
+    np.testing.assert_allclose(tf.reduce_sum(per_pixel, 0), np.ones([8, 8, 1]), rtol=1e-5)
+
+
+def test_models_differ_in_the_prior_only(x):
+    gaussian, flow = VAE(0, width=4, seed=1), VAE(2, width=4, seed=1)
+    for a, b in zip(
+        gaussian.encoder.weights + gaussian.decoder.weights, flow.encoder.weights + flow.decoder.weights, strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(gaussian.posterior(x).mean(), flow.posterior(x).mean())
+    assert len(flow.weights) > len(gaussian.weights)
+    assert gaussian.prior().event_shape == flow.prior().event_shape == LATENTS
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_training_raises_the_elbo_and_is_reproducible(x, depth):
+    elbos = []
+    for _ in range(2):
+        vae = VAE(depth, width=4)
+        before = elbo_of(vae, x, draws=2)
+        train(vae, x, steps=30, batch=16, seed=0)
+        elbos.append(elbo_of(vae, x, draws=2))
+        assert elbos[-1] > before + 20
+    assert elbos[0] == pytest.approx(elbos[1], rel=1e-5)
+
+
+def test_command(tmp_path, capsys):
+    out = tmp_path / "figures.json"
+    main(["--depth", "1", "--width", "2", "--steps", "2", "--batch", "4", "--seeds", "1", "--out", str(out)])
+    (row,) = json.loads(out.read_text())["rows"]
+    assert {"seed", "gaussian", "flow"} == set(row)
+    assert np.isfinite(list(row.values())).all()
+    assert "| 0 |" in capsys.readouterr().out
