@@ -93,6 +93,7 @@ def run(args: argparse.Namespace) -> None:
         examples = editor.sample(_SAMPLES, 0.7)
     else:
         examples = read_all(args, expand(args)[:_MOST_EXAMPLES])
+    editor.picture(editor.encode(examples[0]), alphas=[0] * len(names))  # TensorFlow's first calls take seconds
     title = f"Glow: {args.model.resolve().name}"
     with serving(lambda: build(editor, uploads, examples, title), args.port) as address:
         print(f"{address} shows {opened.weights}; Ctrl-C stops it", flush=True)
