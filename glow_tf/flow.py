@@ -7,11 +7,13 @@ from typing import Any
 import tensorflow as tf
 
 from glow_tf.layers.actnorm import ActNorm
-from glow_tf.layers.base import Layer, Part, Weights, per_example, pixels, scale_of
+from glow_tf.layers.base import Layer, Part, Weights, scale_of
 from glow_tf.layers.coupling import AdditiveCoupling, AffineCoupling, Coupling
 from glow_tf.layers.invertible_conv import InvertibleConv1x1, InvertibleConv1x1LU
 from glow_tf.layers.permutation import ReversePermutation, ShufflePermutation
-from glow_tf.memory import MEMORY, FoldedStep, level_forward, level_inverse
+from glow_tf.layers.tensors import per_example, pixels, step_of
+from glow_tf.loops import FoldedStep
+from glow_tf.memory import MEMORY, level_forward, level_inverse
 
 _PERMUTATIONS = {
     "reverse": ReversePermutation,
@@ -180,11 +182,11 @@ class FlowLevel(Level, Part):
     def initialize(self, x: tf.Tensor) -> tf.Tensor:
         """Data-dependent initialisation of every step in turn; returns the last one's output."""
         stacked = self.step.weights()
-        first, _, _ = self.step.initialize_with(_step_of(stacked, 0), x[:1])
+        first, _, _ = self.step.initialize_with(step_of(stacked, 0), x[:1])
         arrays = [tf.TensorArray(value.dtype, self.depth) for value in tf.nest.flatten(first)]
 
         def body(k: tf.Tensor, x: tf.Tensor, arrays: list[tf.TensorArray]) -> tuple[Any, ...]:
-            values, x, _ = self.step.initialize_with(_step_of(stacked, k), x)
+            values, x, _ = self.step.initialize_with(step_of(stacked, k), x)
             written = [array.write(k, value) for array, value in zip(arrays, tf.nest.flatten(values), strict=True)]
             return k + 1, x, written
 
@@ -197,7 +199,3 @@ class FlowLevel(Level, Part):
         )
         self.step.assign_weights(tf.nest.pack_sequence_as(first, [array.stack() for array in arrays]))
         return x
-
-
-def _step_of(stacked: Any, k: Any) -> Any:
-    return tf.nest.map_structure(lambda weight: weight[k], stacked)

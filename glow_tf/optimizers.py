@@ -128,6 +128,7 @@ class Optimizer(tf.Module):
         if len(self._m1) != len(variables):
             raise ValueError(f"{self.name}: {len(variables)} variables, but slots for {len(self._m1)}")
         alpha = self._alpha(lr)
+        constants = {dtype: self._constants(dtype, alpha) for dtype in {v.dtype for v in variables}}
         # One after the other, last variable first (the backward pass ends with the first ones): no
         # more than one variable's temporaries at a time, and a used gradient's memory is free again.
         done: list[tf.Operation] = []
@@ -136,7 +137,8 @@ class Optimizer(tf.Module):
                 if self.weight_decay != 1:
                     variable.assign(self.weight_decay * variable)
                 square = None if mean_squares is None else mean_squares[i]
-                op = self._update(Weight(variable, self._m1[name], self._m2[name], gradients[i], square), alpha)
+                weight = Weight(variable, self._m1[name], self._m2[name], gradients[i], square)
+                op = self._update(weight, constants[variable.dtype])
                 done = [] if op is None else [op]
 
     def _alpha(self, lr: tf.Tensor | float) -> tf.Tensor:
@@ -145,13 +147,12 @@ class Optimizer(tf.Module):
         beta1, beta2 = (tf.constant(b, tf.float64) for b in (self.beta1, self.beta2))
         return lr * tf.sqrt(1 - tf.pow(beta2, t)) / (1 - tf.pow(beta1, t))
 
-    def _update(self, weight: Weight, alpha: tf.Tensor) -> tf.Operation | None:
+    def _update(self, weight: Weight, constants: dict[str, tf.Tensor]) -> tf.Operation | None:
         """Changes a weight and its moments; the operation that does so, where it is a single one."""
         raise NotImplementedError
 
-    def _constants(self, variable: tf.Variable, alpha: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _constants(self, dtype: tf.DType, alpha: tf.Tensor) -> dict[str, tf.Tensor]:
         """Arguments of TensorFlow's fused kernels; powers of 0 switch their bias correction off."""
-        dtype = variable.dtype
         return {
             "lr": tf.cast(alpha, dtype),
             "beta1_power": tf.zeros([], dtype),
@@ -164,27 +165,27 @@ class Optimizer(tf.Module):
 class Adamax(Optimizer):
     """m2 = max(beta2 * m2, |g|); the original's default."""
 
-    def _update(self, weight: Weight, alpha: tf.Tensor) -> tf.Operation | None:
+    def _update(self, weight: Weight, constants: dict[str, tf.Tensor]) -> tf.Operation | None:
         return tf.raw_ops.ResourceApplyAdaMax(
             var=weight.variable.handle,
             m=weight.m1.handle,
             v=weight.m2.handle,
             grad=weight.gradient,
-            **self._constants(weight.variable, alpha),
+            **constants,
         )
 
 
 class Adam(Optimizer):
     """m2 = beta2 * m2 + (1 - beta2) * g^2."""
 
-    def _update(self, weight: Weight, alpha: tf.Tensor) -> tf.Operation | None:
+    def _update(self, weight: Weight, constants: dict[str, tf.Tensor]) -> tf.Operation | None:
         return tf.raw_ops.ResourceApplyAdam(
             var=weight.variable.handle,
             m=weight.m1.handle,
             v=weight.m2.handle,
-            beta2_power=tf.zeros([], weight.variable.dtype),
+            beta2_power=constants["beta1_power"],  # 0 too
             grad=weight.gradient,
-            **self._constants(weight.variable, alpha),
+            **constants,
         )
 
 
@@ -193,13 +194,13 @@ class Adam2(Adam):
 
     averages_squares = True
 
-    def _update(self, weight: Weight, alpha: tf.Tensor) -> tf.Operation | None:
+    def _update(self, weight: Weight, constants: dict[str, tf.Tensor]) -> tf.Operation | None:
         variable, m1, m2, gradient, mean_square = weight
         if mean_square is None:
-            return super()._update(weight, alpha)
+            return super()._update(weight, constants)
         first = m1.assign_add((gradient - m1) * (1 - self.beta1))
         second = m2.assign_add((mean_square - m2) * (1 - self.beta2))
-        variable.assign_sub(tf.cast(alpha, variable.dtype) * first / (tf.sqrt(second) + self.epsilon))
+        variable.assign_sub(constants["lr"] * first / (tf.sqrt(second) + self.epsilon))
         return None
 
 

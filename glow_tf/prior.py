@@ -9,6 +9,7 @@ import tensorflow as tf
 from glow_tf.layers.base import Layer, Weights, scale_of
 from glow_tf.layers.conv import ZeroConv, ZeroLinear, edge_bias
 from glow_tf.layers.split import standardize, unstandardize
+from glow_tf.layers.tensors import shape_of
 
 
 class TopPrior(Layer):
@@ -53,7 +54,7 @@ class TopPrior(Layer):
         return self.inverse_with(self.weights(), self.check(y, self.channels), label)
 
     def _mean_and_logs(self, weights: Weights, like: tf.Tensor, label: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        height, width = (like.shape[i] or tf.shape(like)[i] for i in (1, 2))
+        _, height, width, _ = shape_of(like)
         h = tf.zeros([1, height, width, 2 * self.channels], like.dtype)
         if self.learntop:
             p = weights["p"]

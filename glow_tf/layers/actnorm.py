@@ -6,15 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf.layers.base import (
-    LOG_SCALE_FACTOR,
-    Layer,
-    Weights,
-    per_example,
-    pixels,
-    scale_of,
-    zeros,
-)
+from glow_tf.layers.base import LOG_SCALE_FACTOR, Layer, Weights, scale_of, zeros
+from glow_tf.layers.tensors import per_example, pixels
 
 EPSILON = 1e-6  # added to the standard deviation of the initial batch, as the original
 

@@ -186,21 +186,3 @@ class Layer(Part):
         if x.shape.rank != 4 or x.shape[-1] != channels:
             raise ValueError(f"{wanted}, not shape {x.shape}")
         return x
-
-
-def per_example(x: tf.Tensor, value: tf.Tensor | float) -> tf.Tensor:
-    """`value` once for every example of x: shape [N]."""
-    return tf.fill(tf.shape(x)[:1], tf.cast(value, x.dtype))
-
-
-def pixels(x: tf.Tensor) -> tf.Tensor:
-    """H * W of x as a scalar of x's dtype."""
-    shape = tf.shape(x)
-    return tf.cast(shape[1] * shape[2], x.dtype)
-
-
-def per_pixel(x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-    """Every pixel's channels times `matrix` [C, C']: [N, H, W, C] -> [N, H, W, C']."""
-    shape = tf.shape(x)
-    y = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), matrix)
-    return tf.reshape(y, [shape[0], x.shape[1] or shape[1], x.shape[2] or shape[2], matrix.shape[-1]])

@@ -16,36 +16,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from glow_tf.gradients import custom_gradient
 from glow_tf.layers.base import Part, Weights, normal, scale_of, zeros
+from glow_tf.layers.tensors import shape_of
 
 TAPS = 9
 
 
-def _shape(x: tf.Tensor) -> list[Any]:
-    dynamic = tf.shape(x)
-    return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
-
-
 def _windows(x: tf.Tensor, *, mirrored: bool) -> list[tf.Tensor]:
     """The nine shifts of x [N, H, W, C], zero outside, in row-major order of the 3x3 window or in reverse order."""
-    _, height, width, _ = _shape(x)
-    padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    windows = [padded[:, dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)]
+    _, height, width, channels = shape_of(x)
+    padded, size = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]), [-1, height, width, channels]
+    windows = [tf.slice(padded, [0, dy, dx, 0], size) for dy in range(3) for dx in range(3)]
     return windows[::-1] if mirrored else windows
 
 
 def _add_overlaps(taps: tf.Tensor, *, mirrored: bool) -> tf.Tensor:
-    batch, height, width, channels = _shape(taps)
-    taps = tf.reshape(taps, [batch, height, width, TAPS, channels // TAPS])
-    padded = tf.pad(taps, [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0]])
+    _, height, width, channels = shape_of(taps)
+    channels //= TAPS
+    padded, size = tf.pad(taps, [[0, 0], [1, 1], [1, 1], [0, 0]]), [-1, height, width, channels]
     shifts = [(dy, dx) for dy in range(3) for dx in range(3)]
     shifts = shifts if mirrored else shifts[::-1]
-    return tf.add_n(
-        [padded[:, dy : dy + height, dx : dx + width, position] for position, (dy, dx) in enumerate(shifts)]
-    )
+    return tf.add_n([tf.slice(padded, [0, dy, dx, i * channels], size) for i, (dy, dx) in enumerate(shifts)])
 
 
 @custom_gradient
@@ -70,10 +65,15 @@ def mirrored_overlap_add(taps: tf.Tensor) -> tf.Tensor:
     return _add_overlaps(taps, mirrored=False)
 
 
-def edge_patches(height: int, width: int, dtype: Any) -> tf.Tensor:
+def edge_patches(height: Any, width: Any, dtype: Any) -> tf.Tensor:
     """The 3x3 windows of the edge indicator: [H * W, 9], 1 where the window position lies outside the image."""
-    inside = patches(tf.ones([1, height, width, 1], dtype))
-    return tf.reshape(1.0 - inside, [height * width, TAPS])
+    if not (isinstance(height, int) and isinstance(width, int)):
+        inside = patches(tf.ones([1, height, width, 1], dtype))
+        return tf.reshape(1.0 - inside, [height * width, TAPS])
+    # The sizes are known: one constant in the graph, and not what computes it.
+    padded = np.pad(np.zeros([height, width]), 1, constant_values=1)
+    windows = [padded[dy : dy + height, dx : dx + width].ravel() for dy in range(3) for dx in range(3)]
+    return tf.constant(np.stack(windows, -1), dtype)
 
 
 def edge_bias(kernel: tf.Tensor, height: int, width: int) -> tf.Tensor:
@@ -110,14 +110,14 @@ def grouped(x: tf.Tensor, groups: int) -> tf.Tensor:
     """Interleaved channels (a0 b0 a1 b1 ...) as groups (a0 a1 ... b0 b1 ...), for `groups` = 2; any tensor [..., C]."""
     if groups == 1:
         return x
-    *outer, channels = _shape(x)
+    *outer, channels = shape_of(x)
     taken_apart = tf.reshape(x, [*outer, channels // groups, groups])
     return tf.reshape(tf.linalg.matrix_transpose(taken_apart), [*outer, channels])
 
 
 def conv3x3(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """The edge-aware 3x3 convolution of x [N, H, W, C] with `kernel` [3, 3, C + 1, C']: [N, H, W, C']."""
-    batch, height, width, channels = _shape(x)
+    batch, height, width, channels = shape_of(x)
     pixels = tf.reshape(patches(x), [-1, TAPS * channels])
     image, edge = split_edge(kernel)
     y = tf.matmul(pixels, tf.reshape(image, [TAPS * channels, kernel.shape[-1]]))

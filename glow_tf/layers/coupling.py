@@ -6,8 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf.layers.base import Layer, Weights, per_example
+from glow_tf.layers.base import Layer, Weights
 from glow_tf.layers.coupling_net import CouplingNet
+from glow_tf.layers.tensors import per_example, shape_of
 
 
 class Coupling(Layer):
@@ -57,7 +58,7 @@ class Coupling(Layer):
         return {"net": values}, tf.concat([kept, changed], -1), log_det
 
     def _h(self, weights: Weights, kept: tf.Tensor) -> tf.Tensor:
-        height, width = (kept.shape[i] or tf.shape(kept)[i] for i in (1, 2))
+        _, height, width, _ = shape_of(kept)
         folded = self.net.fold(weights["net"], height, width)
         return CouplingNet.apply(folded, kept, self.compute_dtype)[0]
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from glow_tf.layers.actnorm import normalizing_weights
-from glow_tf.layers.base import Part, Weights, per_pixel, scale_of
+from glow_tf.layers.base import Part, Weights, scale_of
 from glow_tf.layers.conv import (
     TAPS,
     NormedConv,
@@ -23,6 +23,7 @@ from glow_tf.layers.conv import (
     patches,
     split_edge,
 )
+from glow_tf.layers.tensors import per_pixel, shape_of
 
 
 class Folded(NamedTuple):
@@ -139,7 +140,7 @@ class CouplingNet(Part):
 
 def _windows_and_ones(x: tf.Tensor) -> tf.Tensor:
     """[N H W, 9 C + 10]: every pixel's window, its edge indicator's window, and a one for the bias."""
-    batch, height, width, channels = (s or tf.shape(x)[i] for i, s in enumerate(x.shape))
+    batch, height, width, channels = shape_of(x)
     constant = tf.concat([edge_patches(height, width, x.dtype), tf.ones([height * width, 1], x.dtype)], 1)
     constant = tf.reshape(constant, [1, height, width, TAPS + 1])
     constant = tf.broadcast_to(constant, [batch, height, width, TAPS + 1])
@@ -148,5 +149,4 @@ def _windows_and_ones(x: tf.Tensor) -> tf.Tensor:
 
 def _as_image(rows: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """[N H W, C] -> [N, H, W, C] with the N, H, W of `like`."""
-    shape = tf.shape(like)
-    return tf.reshape(rows, [shape[0], like.shape[1] or shape[1], like.shape[2] or shape[2], rows.shape[-1]])
+    return tf.reshape(rows, [*shape_of(like)[:-1], rows.shape[-1]])

@@ -6,8 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf.layers.base import Weights, per_example, per_pixel, pixels
+from glow_tf.layers.base import Weights
 from glow_tf.layers.permutation import Mixing
+from glow_tf.layers.tensors import per_example, per_pixel, pixels
 
 
 class InvertibleConv1x1(Mixing):

@@ -6,7 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf.layers.base import Layer, Weights, per_example
+from glow_tf.layers.base import Layer, Weights
+from glow_tf.layers.tensors import per_example
 
 
 class Mixing(Layer):

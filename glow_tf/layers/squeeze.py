@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from glow_tf.layers.base import Layer, Weights, per_example
+from glow_tf.layers.base import Layer, Weights
+from glow_tf.layers.tensors import per_example, shape_of
 
 
 def squeeze2x2(x: tf.Tensor) -> tf.Tensor:
     """Every 2x2 block of pixels becomes one pixel: [N, H, W, C] -> [N, H/2, W/2, 4C]."""
-    shape = tf.shape(x)
-    channels = x.shape[-1]
-    blocks = tf.reshape(x, [shape[0], shape[1] // 2, 2, shape[2] // 2, 2, channels])
+    batch, height, width, channels = shape_of(x)
+    blocks = tf.reshape(x, [batch, height // 2, 2, width // 2, 2, channels])
     blocks = tf.transpose(blocks, [0, 1, 3, 5, 2, 4])
-    return tf.reshape(blocks, [shape[0], _half(x, 1), _half(x, 2), 4 * channels])
+    return tf.reshape(blocks, [batch, height // 2, width // 2, 4 * channels])
 
 
 def unsqueeze2x2(y: tf.Tensor) -> tf.Tensor:
     """The inverse of `squeeze2x2`: [N, H, W, 4C] -> [N, 2H, 2W, C]."""
-    shape = tf.shape(y)
-    channels = y.shape[-1] // 4
-    blocks = tf.reshape(y, [shape[0], shape[1], shape[2], channels, 2, 2])
+    batch, height, width, channels = shape_of(y)
+    channels //= 4
+    blocks = tf.reshape(y, [batch, height, width, channels, 2, 2])
     blocks = tf.transpose(blocks, [0, 1, 4, 2, 5, 3])
-    sides = [2 * (y.shape[i] or shape[i]) for i in (1, 2)]
-    return tf.reshape(blocks, [shape[0], *sides, channels])
-
-
-def _half(x: tf.Tensor, axis: int) -> tf.Tensor | int:
-    return tf.shape(x)[axis] // 2 if x.shape[axis] is None else x.shape[axis] // 2
+    return tf.reshape(blocks, [batch, 2 * height, 2 * width, channels])
 
 
 class Squeeze(Layer):

@@ -25,7 +25,8 @@ class Inspection:
         self._trainer, self._data, self._reports, self._stopper = trainer, data, reports, stopper
         self._config, self._model = trainer.config, trainer.glow.config
         self._test: tuple[int, dict[str, float]] | None = None  # step, metrics
-        self._drawn_epoch, self.picture = 0, None
+        self._drawn_epoch = 0
+        self.picture: Path | None = None  # the latest sample grid at temperature 0.7
 
     @property
     def test(self) -> dict[str, float] | None:
