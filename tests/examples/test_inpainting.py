@@ -45,9 +45,10 @@ def test_rows_and_figures(glow, task):
         np.testing.assert_array_equal(rows[1][:, :, 4:], 128)
     assert len(figures) == 3
     assert np.isfinite(list(figures.values())).all()
-    again, same = restore(glow, [3, 0], task, **STEPS)
-    np.testing.assert_array_equal(again, rows)
-    assert same == figures
+    if task == "denoising":  # once is enough: everything is a function of the seed
+        again, same = restore(glow, [3, 0], task, **STEPS)
+        np.testing.assert_array_equal(again, rows)
+        assert same == figures
 
 
 def test_posterior_keeps_to_what_is_known(glow):
