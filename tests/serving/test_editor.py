@@ -147,3 +147,17 @@ def test_faces_are_found_in_photographs():
             near += np.hypot(*(centre - [128, 123])) < 20
     assert found >= 0.8 * len(paths)
     assert near >= 0.7 * len(paths)
+
+
+def test_a_page_without_attributes_classes_or_faces(monkeypatch, tmp_path):
+    pytest.importorskip("gradio", reason="the demo's packages are not installed")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    from glow_tf.serving.demo.page import build
+
+    model = random_glow(channels=1)
+    examples = random_images(model.config, 3)
+    page = build(Editor(model), Uploads(model.config, eyes=None), examples, "title")
+    labels = {block.label: block.visible for block in page.blocks.values() if getattr(block, "label", None)}
+    assert not labels["Class"]
+    assert not labels["Find the face and align it"]
+    assert labels["Blend with the second picture"]

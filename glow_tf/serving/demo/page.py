@@ -17,10 +17,10 @@ from glow_tf.serving.demo.uploads import Uploads
 from glow_tf.serving.demo.web import gr
 
 CSS = """
-.pictures { position: sticky; top: 0; z-index: 10; background: var(--body-background-fill); padding: 4px }
 .picture { margin: 0; text-align: center }
 .picture img, .picture .none { width: 100%; max-width: 14rem; image-rendering: pixelated; margin: auto; display: block }
 .picture .none { aspect-ratio: 1; background: var(--background-fill-secondary) }
+.sliders { max-height: 22rem; overflow-y: auto; flex-wrap: nowrap }
 .gallery .grid-container { grid-template-columns: repeat(auto-fill, minmax(72px, 1fr)) !important }
 .gallery img { image-rendering: pixelated }
 """
@@ -50,7 +50,7 @@ def build(editor: Editor, uploads: Uploads, examples: np.ndarray, title: str) ->
             ]
         find_face = gr.Checkbox(uploads.finds_faces, label="Find the face and align it", visible=uploads.finds_faces)
         note = gr.Markdown("Upload a picture, or pick one below.", elem_id="note")
-        with gr.Row(elem_classes="pictures"):
+        with gr.Row():
             original = gr.HTML(no_figure("picture"), elem_id="original")
             reconstruction = gr.HTML(no_figure("reconstruction"), elem_id="reconstruction")
             result = gr.HTML(no_figure("result"), elem_id="result")
@@ -59,7 +59,8 @@ def build(editor: Editor, uploads: Uploads, examples: np.ndarray, title: str) ->
             latency = gr.Markdown("", elem_id="latency")
             reset = gr.Button("Reset", size="sm", elem_id="reset", scale=0)
         blend = gr.Slider(0, 1, 0, step=0.01, label="Blend with the second picture", elem_id="blend")
-        sliders = _attribute_sliders(editor.names)
+        with gr.Column(elem_classes="sliders"):  # many scroll by themselves, so that the picture stays in sight
+            sliders = _attribute_sliders(editor.names)
         with gr.Row():
             with gr.Column(scale=3):
                 target = gr.Radio(
