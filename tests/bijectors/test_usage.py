@@ -48,6 +48,19 @@ def test_joint_distribution_coroutine():
     assert pinned.unnormalized_log_prob(sample.label, sample.image).shape == [5]
 
 
+@pytest.mark.filterwarnings("ignore:Saw Tensor seed")
+def test_auto_batched_joint_distribution():
+    @tfd.JointDistributionCoroutineAutoBatched
+    def joint():
+        x = yield GlowDistribution(model(), name="image")
+        yield tfd.Independent(tfd.Normal(x, 0.1), 3, name="seen")
+
+    sample = joint.sample(3, seed=[1, 2])
+    wanted = GlowDistribution(model()).log_prob(tf.identity(sample.image))
+    wanted += tfd.Independent(tfd.Normal(sample.image, 0.1), 3).log_prob(sample.seen)
+    np.testing.assert_allclose(joint.log_prob(sample), wanted, rtol=1e-5)
+
+
 def test_joint_distribution_traces_the_model_once():
     @tf.function
     def log_prob(x, label):
