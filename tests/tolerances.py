@@ -76,6 +76,6 @@ EXPORT = {
     # kind: (largest difference relative to the largest magnitude, which counts as 1 if smaller; why)
     "log_prob": (2e-6, "the same float32 operations; weights folded one by one, and graphs optimised otherwise"),
     "bits_per_dim": (2e-6, "as log_prob"),
-    "encode": (1e-5, "as log_prob, for single latents that a few dozen roundings of 6e-8 and perturbed weights amplify"),
+    "encode": (1e-5, "as log_prob; in single latents perturbed weights amplify a few dozen roundings of 6e-8"),
     "images": (1e-3, "the share of values that the rounding of latents moves over the edge of a bin"),
 }

@@ -19,7 +19,7 @@ KINDS: dict[str, dict[str, Any]] = {
         **{"flow_coupling": "additive", "flow_permutation": "shuffle", "learntop": False, "n_bits_x": 5},
         **{"channels": 1, "n_levels": 1},
     },
-    "classes": {"ycond": True, "n_y": 3, "weight_y": 0.1, "image_size": 8},
+    "classes": {"ycond": True, "n_y": 3, "weight_y": 0.1, "image_size": 8, "n_levels": 1},
     "float64": {"precision": "float64", "flow_permutation": "reverse", "n_levels": 1},
     "bfloat16": {"precision": "bfloat16", "n_levels": 1},
 }

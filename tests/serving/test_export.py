@@ -68,6 +68,7 @@ def test_the_live_model_s_numbers(kind, exports):
                 compare(given, wanted[name], name)
 
 
+@pytest.mark.slow
 def test_it_needs_tensorflow_only(exports, alone):
     glow, version = exports("classes")
     x, label = random_images(glow.config, 3), np.array([2, 0, 1], np.int32)
@@ -248,8 +249,8 @@ def test_saved_model_cli_lists_the_signatures(exports):
     assert lines[lines.index("outputs['images'] tensor_info:") + 2] == "shape: (-1, 8, 8, 3)"
 
 
-def test_label_of_is_what_the_live_model_takes(exports):
-    """The comparison above is of models that differ by class."""
+def test_classes_make_a_difference(exports):
+    """Or the comparisons above would not see a label that is ignored."""
     glow, _ = exports("classes")
     x = random_images(glow.config, 3)
     a, b = (glow_tf.flatten_latents(glow.encode(x, y)) for y in (label_of(glow.config, 3), [0, 0, 0]))
