@@ -129,6 +129,7 @@ def test_mcmc_over_latents_finds_the_posterior(kernel):
     np.testing.assert_array_equal(run()[0], chain)
 
 
+@pytest.mark.slow
 def test_mcmc_over_images():
     """TransformedTransitionKernel walks in the latents of the distribution's own event-space bijector."""
     distribution = GlowDistribution(model())
@@ -148,6 +149,7 @@ def test_mcmc_over_images():
 # Variational inference, and training
 
 
+@pytest.mark.slow
 def test_variational_inference_trains_the_flow():
     glow = glow_tf.Glow({"image_size": 2, "channels": 1, "n_levels": 1, "depth": 2, "width": 4}, seed=1)
     surrogate = GlowDistribution(glow)

@@ -34,21 +34,14 @@ def test_degrading():
     assert np.all(degrade(x, "denoising", 0).known == 1)
 
 
-@pytest.mark.parametrize("task", ["inpainting", "denoising"])
-def test_rows_and_figures(glow, task):
-    rows, figures = restore(glow, [3, 0], task, **STEPS)
+def test_rows_and_figures(glow):
+    rows, figures = restore(glow, [3, 0], "denoising", **STEPS)
     assert rows.shape == (6, 2, 8, 8, 1)
     assert rows.dtype == np.uint8
     x, _ = held_out_digits(glow, [3, 0])
     np.testing.assert_array_equal(rows[0] / 256, x + 0.5 - 1 / 32)  # the lower bits are cut off
-    if task == "inpainting":
-        np.testing.assert_array_equal(rows[1][:, :, 4:], 128)
     assert len(figures) == 3
     assert np.isfinite(list(figures.values())).all()
-    if task == "denoising":  # once is enough: everything is a function of the seed
-        again, same = restore(glow, [3, 0], task, **STEPS)
-        np.testing.assert_array_equal(again, rows)
-        assert same == figures
 
 
 def test_posterior_keeps_to_what_is_known(glow):
@@ -71,7 +64,9 @@ def test_command(glow, tmp_path, capsys):
     steps = ["--chains", "3", "--burn_in", "5", "--draws", "2"]
     out = tmp_path / "picture.png"
     main(["--model", str(tmp_path / "model"), "--images", "1", "2", "--out", str(out), *steps])
-    assert Image.open(out).size == (6 * (2 * 9 - 1), 6 * (6 * 9 - 1))
+    picture = np.asarray(Image.open(out))
+    assert picture.shape == (6 * (6 * 9 - 1), 6 * (2 * 9 - 1))
+    assert np.all(picture[6 * 9 : 6 * 17, 6 * 4 : 6 * 8] == 128)  # what is hidden is grey
     assert "posterior mean" in capsys.readouterr().out
 
 

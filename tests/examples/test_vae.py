@@ -40,18 +40,15 @@ def test_models_differ_in_the_prior_only(x):
     assert gaussian.prior().event_shape == flow.prior().event_shape == LATENTS
 
 
-@pytest.mark.parametrize("depth", [0, 1])
-def test_training_raises_the_elbo_and_is_reproducible(x, depth):
-    elbos = []
-    for _ in range(1 + depth):
-        vae = VAE(depth, width=4)
-        before = elbo_of(vae, x, draws=2)
-        train(vae, x, steps=30, batch=16, seed=0)
-        elbos.append(elbo_of(vae, x, draws=2))
-        assert elbos[-1] > before + 20
-    assert elbos[0] == pytest.approx(elbos[-1], rel=1e-5)
+@pytest.mark.slow
+def test_training_raises_the_elbo(x):
+    vae = VAE(1, width=4)
+    before = elbo_of(vae, x, draws=2)
+    train(vae, x, steps=30, batch=16, seed=0)
+    assert elbo_of(vae, x, draws=2) > before + 20
 
 
+@pytest.mark.slow
 def test_command(tmp_path, capsys):
     out = tmp_path / "figures.json"
     main(["--depth", "1", "--width", "2", "--steps", "2", "--batch", "4", "--seeds", "1", "--out", str(out)])
