@@ -109,7 +109,7 @@ class Level:
       name: for errors.
       channels: C of what it takes.
       coupling: whose weights are not used, only its functions.
-      dtype: of the coupling networks' matrix products unless a call says another.
+      compute_dtype: of the coupling networks' matrix products unless a call says another.
     """
 
     name: str
@@ -145,8 +145,11 @@ class Level:
 
     def _checked(self, x: Any) -> tf.Tensor:
         x = tf.convert_to_tensor(x)
+        wanted = f"{self.name} takes {self.coupling.dtype.name} images [N, H, W, {self.channels}]"
+        if x.dtype != self.coupling.dtype:
+            raise ValueError(f"{wanted}, not {x.dtype.name}")
         if x.shape.rank != 4 or x.shape[-1] != self.channels:
-            raise ValueError(f"{self.name} takes images [N, H, W, {self.channels}], not shape {x.shape}")
+            raise ValueError(f"{wanted}, not shape {x.shape}")
         return x
 
 

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from glow_tf.gradients import custom_gradient
 from glow_tf.layers.base import Part, Weights, normal, scale_of, zeros
-from glow_tf.layers.tensors import shape_of
+from glow_tf.layers.tensors import per_pixel, shape_of
 
 TAPS = 9
 
@@ -117,11 +117,14 @@ def grouped(x: tf.Tensor, groups: int) -> tf.Tensor:
 
 def conv3x3(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """The edge-aware 3x3 convolution of x [N, H, W, C] with `kernel` [3, 3, C + 1, C']: [N, H, W, C']."""
-    batch, height, width, channels = shape_of(x)
-    pixels = tf.reshape(patches(x), [-1, TAPS * channels])
+    _, height, width, channels = shape_of(x)
     image, edge = split_edge(kernel)
-    y = tf.matmul(pixels, tf.reshape(image, [TAPS * channels, kernel.shape[-1]]))
-    return tf.reshape(y, [batch, height, width, kernel.shape[-1]]) + edge_bias_of(edge, height, width)
+    out = kernel.shape[-1]
+    if channels <= out:  # the rearrangement on the thin side, or it takes longer than the product
+        y = per_pixel(patches(x), tf.reshape(image, [TAPS * channels, out]))
+    else:
+        y = overlap_add(per_pixel(x, overlap_matrix(image, 1)))
+    return y + edge_bias_of(edge, height, width)
 
 
 class NormedConv(Part):

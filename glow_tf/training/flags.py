@@ -72,6 +72,13 @@ _CHOICES = {
 _MODEL_DEFAULTS = {f.name: f.default for f in dataclasses.fields(GlowConfig)}
 
 
+def _about_presets() -> str:
+    lines = [f"  {name:24}{run.about}; {run.workers} processes" for name, run in PRESETS.items()]
+    return "\n".join(
+        ["presets, and with how many processes, each with a batch of its own, the paper ran them:", *lines]
+    )
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors in one line."""
 
@@ -84,10 +91,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="train.py",
         description="Trains Glow. Under horovodrun or mpirun, one process per GPU.",
+        epilog=_about_presets(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
-    names = ", ".join(PRESETS)
-    text = f"settings of one of the paper's runs, for what the other flags leave open: {names}"
+    text = "settings of one of the paper's runs, for what the other flags leave open; see the end"
     parser.add_argument("--preset", metavar="NAME", help=text)
     run = parser.add_argument_group("training")
     for field in dataclasses.fields(TrainConfig):
@@ -171,6 +179,8 @@ def _preset_settings(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
         return {}
     chosen = preset(name)
     settings = {**chosen.model, **chosen.train}
+    if "problem" not in {**settings, **given}:
+        raise TrainError(f"--preset {name} sets the model and its training, not the data: give --problem too")
     if "memory" in given:
         settings.pop("gradient_checkpointing", None)
     return settings

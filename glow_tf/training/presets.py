@@ -15,7 +15,7 @@ class Preset(NamedTuple):
     Attributes:
       about: the run, in words.
       model: fields of GlowConfig.
-      train: fields of TrainConfig. The data set is not among them, but where it comes with the run.
+      train: fields of TrainConfig; `problem` only where this project has the data set by name.
       workers: processes of the paper's run, each with its own batch.
     """
 

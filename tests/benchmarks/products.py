@@ -19,14 +19,14 @@ from tests.benchmarks.measure import matmul_peak
 BATCH, WIDTH = 16, 512
 
 
-def products(rows: int, half: int) -> dict[str, tuple[Any, int, int]]:
+def products(rows: int, half: int, dtype: tf.DType) -> dict[str, tuple[Any, int, int]]:
     """{name: (the product, its floating-point operations, times in a forward pass)}; 0 times: in the gradient."""
-    random = [tf.random.stateless_normal(shape, [0, 0]) for shape in (
+    random = [tf.cast(tf.random.stateless_normal(shape, [0, 0]), dtype) for shape in (
         [rows, 9 * half + 10], [9 * half + 10, WIDTH], [rows, WIDTH], [WIDTH, WIDTH], [WIDTH, 18 * half],
         [rows, 18 * half],
     )]  # fmt: skip
     windows, first, hidden, second, last, taps = random
-    zeros = tf.zeros([WIDTH])
+    zeros = tf.zeros([WIDTH], dtype)
 
     def relu(product: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu(tf.nn.bias_add(product, zeros))
@@ -68,14 +68,17 @@ def main() -> None:
     """Runs the measurement."""
     parser = argparse.ArgumentParser(description="What a training step's matrix products take alone.")
     parser.add_argument("--repeats", type=int, default=9, help="groups of ten calls, of which the median is taken")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the products")
     args = parser.parse_args()
     config = glow_tf.GlowConfig(image_size=32, n_levels=3, depth=32, width=WIDTH, flow_coupling="affine")
-    peak = matmul_peak(tf, "float32", 1536)
+    peak = matmul_peak(tf, args.precision, 1536)
     peaks, useful, alone = [peak()], 0.0, {"store": 0.0, "reversible": 0.0}
     print("| level | product | ms | share of the peak |\n|---|---|---|---|")
     for level in range(config.n_levels):
         height, width, channels = config.level_shape(level)
-        for name, (function, flops, forward) in products(BATCH * height * width, channels // 2).items():
+        for name, (function, flops, forward) in products(
+            BATCH * height * width, channels // 2, tf.as_dtype(args.precision)
+        ).items():
             seconds = seconds_of(function, args.repeats)
             peaks.append(peak())
             share = flops / seconds / statistics.mean(peaks[-2:])

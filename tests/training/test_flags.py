@@ -56,25 +56,31 @@ def test_every_setting_has_its_flag():
     assert settings - actions == {"train_its", "n_y", "channels"}
 
 
+FACES = "--preset celebahq256 --problem folder --image_dir ."
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_a_possible_model(name):
-    model, config = flags.parse(["--preset", name])
+    data = [] if "problem" in PRESETS[name].train else ["--problem", "folder", "--image_dir", "."]
+    model, config = flags.parse(["--preset", name, *data])
     glow = GlowConfig.from_dict(model)
     assert {field: getattr(glow, field) for field in PRESETS[name].model} == dict(PRESETS[name].model)
     assert config.lr == 0.001
 
 
 def test_flags_override_a_preset():
-    model, config = flags.parse("--preset celebahq256 --depth 4 --flow_coupling 1 --lr 0.01".split())
+    model, config = flags.parse(f"{FACES} --depth 4 --flow_coupling 1 --lr 0.01".split())
     glow = GlowConfig.from_dict(model)
     assert (glow.depth, glow.flow_coupling, glow.n_levels, glow.n_bits_x, config.lr) == (4, "affine", 6, 5, 0.01)
 
 
 def test_the_256_preset_checkpoints_as_the_original_unless_told_otherwise():
-    assert flags.parse(["--preset", "celebahq256"])[1].resolve_memory() == "checkpoint"
-    reversible = flags.parse("--preset celebahq256 --memory reversible".split())[1]
-    assert reversible.resolve_memory() == "reversible"
-    assert flags.parse("--preset celebahq256 --gradient_checkpointing 0".split())[1].resolve_memory() == "store"
+    for more, memory in (
+        ("", "checkpoint"),
+        ("--memory reversible", "reversible"),
+        ("--gradient_checkpointing 0", "store"),
+    ):
+        assert flags.parse(f"{FACES} {more}".split())[1].resolve_memory() == memory
     assert flags.parse(["--preset", "cifar10"])[1].resolve_memory() == "reversible"
 
 
@@ -82,6 +88,7 @@ def test_the_256_preset_checkpoints_as_the_original_unless_told_otherwise():
     ("line", "says"),
     [
         ("--preset celeba", "preset 'celeba' is unknown; there are cifar10,"),
+        ("--preset imagenet32", "--preset imagenet32 sets the model and its training, not the data: give --problem"),
         ("--problem nope", "Unknown problem 'nope'; there are: digits"),
         ("--problem cifar", "Did you mean 'cifar10'?"),
         ("--image_size 30", "divisible by 2\\*\\*n_levels = 8"),
