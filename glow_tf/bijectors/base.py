@@ -20,10 +20,10 @@ class ResultCache(_TFPCache):
     """
 
     def _attributes(self, argument: Any, fn_name: str, **kwargs: Any) -> dict[str, Any]:
-        result, attributes = self._get_or_create_edge(argument, fn_name, kwargs)[1:3]
-        if not result:  # a reference to the result: none yet, or dead
-            attributes.clear()
-        return attributes
+        edge = self._get_or_create_edge(argument, fn_name, kwargs)
+        if not edge.output_ref:  # none yet, or dead
+            edge.attributes.clear()
+        return edge.attributes
 
 
 class OneEvaluationBijector(tfp.bijectors.Bijector):
