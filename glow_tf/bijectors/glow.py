@@ -25,7 +25,8 @@ class GlowBijector(OneEvaluationBijector):
     The latents are standardised, fine to coarse in the order of `glow_tf.flatten_latents`, and standard normal under
     the model: with `base = tfd.Sample(tfd.Normal(0., 1.), D)`, `tfd.TransformedDistribution(base, bijector)` is the
     model of images, nominally in [-1/2, 1/2) (GlowDistribution is that, and more). A gradient of `inverse` is had as
-    the model's `memory` says; everything is in the model's dtype, also with precision="bfloat16".
+    the model's `memory` says when `inverse` is called, or traced. Everything is computed in the model's dtype, also
+    with precision="bfloat16", or the map would not be exactly invertible; `Glow.log_prob` then differs, by rounding.
 
     Class-conditional models need a label for every image: give it here, or to each call as `label=`. It broadcasts
     with the leading dimensions, so a bijector with labels [3] has the batch shape [3], in TFP's sense.

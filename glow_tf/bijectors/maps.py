@@ -22,16 +22,22 @@ class FlatMaps:
     def __init__(self, glow: Glow):
         self.glow = glow
         latents = tf.TensorSpec([None, glow.config.dimensions], glow.dtype)
-        images = tf.TensorSpec([None, *glow.config.image_shape], glow.dtype)
         labels = tf.TensorSpec([None], tf.int32)
-        self._traced_encode = tf.function(self._encode, input_signature=[images, labels], autograph=False)
+        self._images_and_labels = [tf.TensorSpec([None, *glow.config.image_shape], glow.dtype), labels]
+        self._traced_encode: dict[str, Any] = {}  # by the model's `memory`, which may be set to another
         self._traced_decode = tf.function(self._decode, input_signature=[latents, labels], autograph=False)
 
     def __call__(self) -> Glow:
         return self.glow
 
     def encode(self, x: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return (self._traced_encode if tf.executing_eagerly() else self._encode)(x, label)
+        if not tf.executing_eagerly():
+            return self._encode(x, label)
+        memory = self.glow.memory
+        if memory not in self._traced_encode:
+            traced = tf.function(self._encode, input_signature=self._images_and_labels, autograph=False)
+            self._traced_encode[memory] = traced
+        return self._traced_encode[memory](x, label)
 
     def decode(self, flat: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return (self._traced_decode if tf.executing_eagerly() else self._decode)(flat, label)
