@@ -8,8 +8,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from glow_tf import quantization
+from glow_tf.bijectors.batches import with_one_batch_dimension
 from glow_tf.bijectors.glow import GlowBijector, no_constraint
 from glow_tf.bijectors.maps import maps_of
+from glow_tf.inputs import check_noise
 from glow_tf.model import Glow
 
 
@@ -21,12 +23,13 @@ def _bijector_takes_all(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[st
 class GlowDistribution(tfp.distributions.TransformedDistribution):
     """Glow's density over images [H, W, C], a `tfd.TransformedDistribution` of a normal by a GlowBijector.
 
-    Events are **continuous images**, nominally in [-1/2, 1/2): `log_prob`, `sample`, `experimental_sample_and_log_prob`
-    and everything else that TFP has are about those. **uint8 images** have methods of their own, which dequantise:
-    `log_prob_uint8`, `bits_per_dim` and `sample_uint8`. `log_prob` refuses integers.
+    Events are **continuous images** of the model's dtype, nominally in [-1/2, 1/2): `log_prob`, `sample`,
+    `experimental_sample_and_log_prob` and everything else that TFP has are about those. **uint8 images** have methods
+    of their own, which dequantise: `log_prob_uint8`, `bits_per_dim` and `sample_uint8`. `log_prob` refuses integers.
 
     With a temperature T the latents are N(0, T^2), and `log_prob` is the density of that distribution, not the model's
-    at T = 1.
+    at T = 1. `sample` and `sample_uint8` also take `temperature=` and `label=`, and `log_prob` and its like `label=`,
+    in place of the constructor's.
 
     The batch shape is that of temperature and label, broadcast. In a tf.function's arguments and results the
     distribution is a composite tensor of those two; the model goes by reference.
@@ -157,9 +160,10 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
     # uint8 images
 
     def log_prob_uint8(self, images: Any, noise: Any = None, seed: Any = None, label: Any = None) -> tf.Tensor:
-        """log p(images) in nats, [...]: log_prob of the dequantised images, minus D log(n_bins), as `Glow.log_prob`.
+        """log p(images) in nats, [...]: log_prob of the dequantised images, minus D log(n_bins).
 
-        A lower bound on the log-probability of the discrete image, in the mean over the noise.
+        A lower bound on the log-probability of the discrete image, in the mean over the noise. At temperature 1 it is
+        `Glow.log_prob`; with precision="bfloat16" up to rounding, because here all is computed in the model's dtype.
 
         Args:
           images: uint8 [..., H, W, C].
@@ -168,7 +172,8 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
           label: as `log_prob`.
 
         Raises:
-          ValueError: images are not uint8 or have another shape; noise and seed are both given; as `log_prob`.
+          ValueError: images are not uint8 or have another shape; noise has another shape than they, or is out of range;
+            noise and seed are both given; as `log_prob`.
         """
         images = tf.convert_to_tensor(images)
         if images.dtype != tf.uint8:
@@ -181,9 +186,19 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
         if noise is None:
             seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32) if seed is None else seed
             noise = model.draw_noise(tf.shape(images), seed)
-        x = quantization.to_continuous(model.config, images, tf.cast(noise, model.dtype), model.dtype)
+        else:
+            noise = self._checked_noise(noise, images)
+        x = quantization.to_continuous(model.config, images, noise, model.dtype)
         kwargs = {} if label is None else {"label": label}
         return self.log_prob(x, **kwargs) + quantization.quantization_log_prob(model.config)
+
+    def _checked_noise(self, noise: Any, images: tf.Tensor) -> tf.Tensor:
+        self.bijector.inverse_event_shape(images.shape)  # refuses images of another size first
+        noise = tf.convert_to_tensor(noise)
+        if not noise.shape.is_compatible_with(images.shape):
+            raise ValueError(f"noise must have the shape of the images, {images.shape}, not {noise.shape}")
+        flat, restore = with_one_batch_dimension(noise, 3)
+        return restore(check_noise(self.model.config, flat, self.model.dtype, None))
 
     def bits_per_dim(self, images: Any, noise: Any = None, seed: Any = None, label: Any = None) -> tf.Tensor:
         """Bits per subpixel, [...], of uint8 images: -log_prob_uint8 / (H W C log 2); arguments and errors as there."""
