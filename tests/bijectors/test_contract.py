@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from glow_tf import bijectors
+from tests.bijectors.models import eagerly
 from tests.bijectors.registry import EXAMPLES, NO_BIJECTORS, built, call, points
 from tests.tolerances import BIJECTORS
 
@@ -29,6 +30,12 @@ def assert_near(kind, ours, wanted):
 def afresh(x):
     """The same numbers as a tensor that no cache knows."""
     return tf.constant(np.asarray(x))
+
+
+def value_and_log_det(name, direction, x, dtype=tf.float64):
+    """Both, from one evaluation, because the value is held."""
+    y = call(name, direction, x, dtype)
+    return y, call(name, f"{direction}_log_det_jacobian", x, dtype)
 
 
 @pytest.fixture
@@ -64,19 +71,19 @@ def test_no_weight_is_zero(name):
 
 
 @every_bijector
-@directions
-@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+@pytest.mark.parametrize(
+    ("direction", "dtype"), [("forward", tf.float32), ("inverse", tf.float32), ("forward", tf.float64)]
+)
+@eagerly()
 def test_bijective_and_finite(name, direction, dtype):
     x = tf.constant([0.01, 1.0, 5.0], dtype)
     x = tf.reshape(x, [3] + [1] * len(points(name, direction, ()).shape)) * points(name, direction, (3,), dtype)
-    y = call(name, direction, x, dtype)
-    back = call(name, OTHER[direction], afresh(y), dtype)
-    assert y.dtype == back.dtype == dtype
+    y, log_det = value_and_log_det(name, direction, x, dtype)
+    again = afresh(y)
+    back, other_log_det = value_and_log_det(name, OTHER[direction], again, dtype)
+    assert y.dtype == back.dtype == log_det.dtype == dtype
     assert back is not x
     assert_near(f"inverse {dtype.name}", back, x)
-    log_det = call(name, f"{direction}_log_det_jacobian", afresh(x), dtype)
-    other_log_det = call(name, f"{OTHER[direction]}_log_det_jacobian", afresh(y), dtype)
-    assert log_det.dtype == dtype
     assert_near(f"inverse {dtype.name}", other_log_det, -log_det)
     assert len(np.unique(np.asarray(y).reshape(3, -1), axis=0)) == 3  # other images, other latents
 
@@ -89,9 +96,8 @@ def test_log_det_is_that_of_the_jacobian(name, direction):
     copies = tf.repeat(x[tf.newaxis], size, 0)  # one row of the Jacobian from each, in a single backward pass
     with tf.GradientTape() as tape:
         tape.watch(copies)
-        y = call(name, direction, copies)
+        y, log_det = value_and_log_det(name, direction, copies)
     rows = tape.gradient(y, copies, output_gradients=tf.reshape(tf.eye(size, dtype=y.dtype), y.shape))
-    log_det = call(name, f"{direction}_log_det_jacobian", copies)
     wanted = np.linalg.slogdet(np.reshape(rows, [size, size]))[1]
     assert_near("log-det", log_det, np.full([size], wanted))
 
@@ -102,10 +108,11 @@ def test_log_det_is_that_of_the_finite_differences(name, direction):
     x = np.asarray(points(name, direction, ()))
     step = 1e-6
     shifts = step * np.eye(x.size).reshape(x.size, *x.shape)
-    up, down = (call(name, direction, tf.constant(x + sign * shifts)) for sign in (1, -1))
+    around = np.concatenate([x[np.newaxis], x + shifts, x - shifts])
+    y, log_det = value_and_log_det(name, direction, tf.constant(around))
+    up, down = np.split(np.asarray(y)[1:], 2)
     jacobian = np.reshape(up - down, [x.size, x.size]) / (2 * step)
-    log_det = call(name, f"{direction}_log_det_jacobian", tf.constant(x))
-    assert_near("numeric log-det", log_det, np.linalg.slogdet(jacobian)[1])
+    assert_near("numeric log-det", log_det[0], np.linalg.slogdet(jacobian)[1])
 
 
 # Shapes
@@ -113,16 +120,16 @@ def test_log_det_is_that_of_the_finite_differences(name, direction):
 
 @every_bijector
 @directions
-@pytest.mark.parametrize("batch", [(), (3,), (2, 1, 3), (0,), (2, 0)])
+@pytest.mark.parametrize("batch", [(), (2, 1, 3), (2, 0)])
 def test_shapes_are_congruent(name, direction, batch):
     example, bijector = EXAMPLES[name], built(name)
     inner, outer = example.shape, example.image_shape
     if direction == "inverse":
         inner, outer = outer, inner
     x = points(name, direction, batch)
-    y = call(name, direction, x)
+    y, log_det = value_and_log_det(name, direction, x)
     assert y.shape == (*batch, *outer)
-    assert call(name, f"{direction}_log_det_jacobian", x).shape == batch
+    assert log_det.shape == batch
     shape, shape_tensor = (getattr(bijector, f"{direction}_event_shape{suffix}") for suffix in ("", "_tensor"))
     assert shape(inner) == outer
     np.testing.assert_array_equal(shape_tensor(inner), outer)
@@ -137,20 +144,15 @@ def test_shapes_are_congruent(name, direction, batch):
 @directions
 def test_batches_are_of_independent_events(name, direction):
     x = points(name, direction, (2, 2))
-    y, log_det = call(name, direction, x), call(name, f"{direction}_log_det_jacobian", x)
+    y, log_det = value_and_log_det(name, direction, x)
     for i in ((0, 1), (1, 0)):
-        assert_near("tf.function", call(name, direction, x[i]), y[i])
-        assert_near("tf.function", call(name, f"{direction}_log_det_jacobian", x[i]), log_det[i])
-
-
-@every_bijector
-@directions
-def test_events_of_higher_rank_sum_their_log_dets(name, direction):
-    x = points(name, direction, (2, 3))
-    ndims = len(EXAMPLES[name].shape if direction == "forward" else EXAMPLES[name].image_shape)
-    method = getattr(built(name), f"{direction}_log_det_jacobian")
-    kwargs = EXAMPLES[name].kwargs
-    assert_near("tf.function", method(x, event_ndims=ndims + 1, **kwargs), tf.reduce_sum(method(x, **kwargs), 1))
+        event_y, event_log_det = value_and_log_det(name, direction, x[i])
+        assert_near("tf.function", event_y, y[i])
+        assert_near("tf.function", event_log_det, log_det[i])
+    ndims = getattr(built(name), f"{direction}_min_event_ndims")
+    kwargs = {**EXAMPLES[name].kwargs, "event_ndims": ndims + 1}  # events of higher rank sum their log-determinants
+    rows = getattr(built(name), f"{direction}_log_det_jacobian")(x, **kwargs)
+    assert_near("tf.function", rows, tf.reduce_sum(log_det, 1))
 
 
 @every_bijector
@@ -167,8 +169,9 @@ def test_unknown_sizes_and_one_evaluation_in_a_function(name, direction, evaluat
 
     y, log_det = both(x)
     assert len(evaluations) == 1
-    assert_near("tf.function", y, call(name, direction, afresh(x)))
-    assert_near("tf.function", log_det, call(name, f"{direction}_log_det_jacobian", afresh(x)))
+    eager_y, eager_log_det = value_and_log_det(name, direction, afresh(x))
+    assert_near("tf.function", y, eager_y)
+    assert_near("tf.function", log_det, eager_log_det)
 
 
 @every_bijector
@@ -317,13 +320,10 @@ def test_transformed_distribution(name, evaluations):
     base = tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), 1.0), shape)
     model = tfd.TransformedDistribution(base, built(name))
     assert model.event_shape == EXAMPLES[name].image_shape
-    y = model.sample(3, seed=[1, 2], bijector_kwargs=kwargs)
-    again = model.sample(3, seed=[1, 2], bijector_kwargs=kwargs)
-    np.testing.assert_array_equal(y, again)
-    del evaluations[:]
-    y = afresh(y)
-    log_prob = model.log_prob(y, bijector_kwargs=kwargs)
+    y = afresh(model.sample(3, seed=[1, 2], bijector_kwargs=kwargs))
     assert len(evaluations) == 1
-    x = call(name, "inverse", y)
-    wanted = base.log_prob(x) + call(name, "inverse_log_det_jacobian", y)
+    log_prob = model.log_prob(y, bijector_kwargs=kwargs)
+    assert len(evaluations) == 2
+    x, log_det = value_and_log_det(name, "inverse", y)
+    wanted = base.log_prob(x) + log_det
     assert_near("tf.function", log_prob, wanted)
