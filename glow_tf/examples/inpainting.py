@@ -22,9 +22,10 @@ import tensorflow_probability as tfp
 
 import data_loaders
 from glow_tf.bijectors import GlowDistribution
+from glow_tf.commands.arguments import MAX_SEED, check_out, whole_number
 from glow_tf.commands.folders import find_model
 from glow_tf.commands.models import open_model
-from glow_tf.images import save_raster
+from glow_tf.commands.outputs import write_raster
 from glow_tf.model import Glow
 from glow_tf.quantization import to_continuous, to_uint8
 
@@ -109,13 +110,15 @@ def held_out_digits(glow: Glow, numbers: list[int]) -> tuple[tf.Tensor, np.ndarr
 
 
 def restore(
-    glow: Glow, numbers: list[int], task: str, *, chains: int, burn_in: int, draws: int, seed: int
+    glow: Glow, x: tf.Tensor, labels: np.ndarray, task: str, *, chains: int, burn_in: int, draws: int, seed: int
 ) -> tuple[np.ndarray, dict[str, float]]:
     """(rows of uint8 images [6, n, H, W, C] as the module says, what `main` prints of them).
 
-    Errors are root mean squares over the pixels that had to be found: the hidden ones, or all that were noisy.
+    x and labels are as `held_out_digits` has them. Errors are root mean squares over the pixels that had to be found:
+    the hidden ones, or all that were noisy. The potential scale reduction of those pixels, as tfp.mcmc has it, is the
+    variance of all draws over that within the chains. Where it is well above 1 the chains have not mixed, and longer
+    ones would give other figures.
     """
-    x, labels = held_out_digits(glow, numbers)
     seen = degrade(x, task, seed)
     distribution = GlowDistribution(glow, label=labels if glow.config.ycond else None)
     posterior, accepted = sample_posterior(distribution, seen, chains=chains, burn_in=burn_in, draws=draws, seed=seed)
@@ -125,11 +128,14 @@ def restore(
     def error(estimate: tf.Tensor) -> float:
         return float(tf.sqrt(tf.reduce_sum(judged * tf.square(estimate - x)) / tf.reduce_sum(judged)))
 
+    reduction = tf.boolean_mask(tfp.mcmc.potential_scale_reduction(posterior), judged > 0)
     without = seen.values if task == "denoising" else tf.reduce_mean(distribution.sample(64, seed=[seed, 3]), 0)
     figures = {
         "accepted": float(accepted),
         "error of the posterior mean": error(mean),
         f"error of {'what was seen' if task == 'denoising' else 'the prior mean'}": error(without),
+        "potential scale reduction: median": float(np.median(reduction)),
+        "largest": float(np.max(reduction)),
     }
     grey = tf.where(seen.known > 0, seen.values, tf.zeros_like(x))
     rows = [x, grey, mean, *(posterior[-1, chain] for chain in range(3))]
@@ -141,21 +147,27 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="folder of a run on digits, or of a saved model")
     parser.add_argument("--task", choices=tuple(NOISE), default="inpainting")
-    parser.add_argument("--images", type=int, nargs="+", default=list(range(8)), help="numbers of test images")
-    parser.add_argument("--chains", type=int, default=4, help="for each image, at least 3 (default 4)")
-    parser.add_argument("--burn_in", type=int, default=150, help="steps that adapt and are dropped (default 150)")
-    parser.add_argument("--draws", type=int, default=60, help="steps that are kept (default 60)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("inpainting.png"), help="the picture")
+    numbers = "numbers of test images (default 0 to 7)"
+    parser.add_argument("--images", type=whole_number(0), nargs="+", default=list(range(8)), help=numbers)
+    parser.add_argument("--chains", type=whole_number(3), default=4, help="for each image, at least 3 (default 4)")
+    parser.add_argument(
+        "--burn_in", type=whole_number(1), default=150, help="steps that adapt and are dropped (default 150)"
+    )
+    parser.add_argument("--draws", type=whole_number(2), default=60, help="steps that are kept (default 60)")
+    parser.add_argument("--seed", type=whole_number(0, MAX_SEED), default=0)
+    parser.add_argument("--out", type=Path, default=Path("inpainting.png"), help="the picture, a .png")
     args = parser.parse_args(arguments)
-    if args.chains < 3:
-        parser.error("--chains: three are drawn")
-    glow = open_model(find_model(args.model)).glow
-    if not isinstance(glow, Glow):
-        parser.error(f"{args.model} is an export; the example needs a run or a saved model")
+    try:
+        check_out(args.out, [".png"])
+        glow = open_model(find_model(args.model)).glow
+        if not isinstance(glow, Glow):
+            raise ValueError(f"{args.model} is an export; the example needs a run or a saved model")
+        x, labels = held_out_digits(glow, args.images)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     steps = {"chains": args.chains, "burn_in": args.burn_in, "draws": args.draws}
-    rows, figures = restore(glow, args.images, args.task, seed=args.seed, **steps)
-    save_raster(rows.reshape(-1, *rows.shape[2:]), args.out, columns=len(args.images), times=6, gap=1)
+    rows, figures = restore(glow, x, labels, args.task, seed=args.seed, **steps)
+    write_raster(args.out, rows.reshape(-1, *rows.shape[2:]), columns=len(args.images), scale=6)
     print(f"{args.out}: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
 
 

@@ -23,6 +23,8 @@ from tqdm import trange
 
 import data_loaders
 from glow_tf.bijectors import FlowLevel
+from glow_tf.commands.arguments import check_out, whole_number
+from glow_tf.files import replacing
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 
@@ -161,13 +163,20 @@ def compare(*, depth: int, width: int, steps: int, batch: int, seeds: int) -> li
 def main(arguments: list[str] | None = None) -> None:
     """Trains, compares, prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--depth", type=int, default=8, help="K, flow steps of the prior (default 8)")
-    parser.add_argument("--width", type=int, default=32, help="hidden channels of encoder and decoder (default 32)")
-    parser.add_argument("--steps", type=int, default=2000, help="training steps (default 2000)")
-    parser.add_argument("--batch", type=int, default=64, help="images of a step (default 64)")
-    parser.add_argument("--seeds", type=int, default=3, help="how often both are trained (default 3)")
-    parser.add_argument("--out", type=Path, help="the figures, as JSON")
+    parser.add_argument("--depth", type=whole_number(1), default=8, help="K, flow steps of the prior (default 8)")
+    parser.add_argument(
+        "--width", type=whole_number(1), default=32, help="hidden channels of encoder and decoder (default 32)"
+    )
+    parser.add_argument("--steps", type=whole_number(1), default=2000, help="training steps (default 2000)")
+    parser.add_argument("--batch", type=whole_number(1), default=64, help="images of a step (default 64)")
+    parser.add_argument("--seeds", type=whole_number(1), default=3, help="how often both are trained (default 3)")
+    parser.add_argument("--out", type=Path, help="the figures, a .json")
     args = parser.parse_args(arguments)
+    try:
+        if args.out:
+            check_out(args.out, [".json"])
+    except ValueError as error:
+        parser.error(str(error))
     settings = {name: value for name, value in vars(args).items() if name != "out"}
     rows = compare(**settings)
     per_bit = 64 * math.log(2)
@@ -177,7 +186,8 @@ def main(arguments: list[str] | None = None) -> None:
         cells = [f"{row[name]:.2f}, {-row[name] / per_bit:.3f}" for name in ("gaussian", "flow")]
         print(f"| {row['seed']} | {cells[0]} | {cells[1]} | {row['flow'] - row['gaussian']:.2f} |")
     if args.out:
-        args.out.write_text(json.dumps({**settings, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        with replacing(args.out) as temporary:
+            temporary.write_text(json.dumps({**settings, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

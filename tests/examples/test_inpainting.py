@@ -35,12 +35,12 @@ def test_degrading():
 
 
 def test_rows_and_figures(glow):
-    rows, figures = restore(glow, [3, 0], "denoising", **STEPS)
+    x, labels = held_out_digits(glow, [3, 0])
+    rows, figures = restore(glow, x, labels, "denoising", **STEPS)
     assert rows.shape == (6, 2, 8, 8, 1)
     assert rows.dtype == np.uint8
-    x, _ = held_out_digits(glow, [3, 0])
     np.testing.assert_array_equal(rows[0] / 256, x + 0.5 - 1 / 32)  # the lower bits are cut off
-    assert len(figures) == 3
+    assert len(figures) == 5
     assert np.isfinite(list(figures.values())).all()
 
 
@@ -68,14 +68,34 @@ def test_command(glow, tmp_path, capsys):
     assert picture.shape == (6 * (6 * 9 - 1), 6 * (2 * 9 - 1))
     assert np.all(picture[6 * 9 : 6 * 17, 6 * 4 : 6 * 8] == 128)  # what is hidden is grey
     assert "posterior mean" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--model", str(tmp_path / "model"), "--images", "5000"])
+    assert "test images 0 to" in capsys.readouterr().err
 
 
-def test_errors(glow, capsys):
+def test_digits_of_another_model_or_number_are_refused(glow):
     with pytest.raises(ValueError, match="test images 0 to"):
-        restore(glow, [10_000], "denoising", **STEPS)
+        held_out_digits(glow, [10_000])
     other = random_glow(image_size=4, channels=1, n_levels=1, depth=1, width=2)
     with pytest.raises(ValueError, match=r"for images \(4, 4, 1\)"):
-        restore(other, [0], "denoising", **STEPS)
-    with pytest.raises(SystemExit):
-        main(["--model", "runs/digits", "--chains", "2"])
-    assert "--chains" in capsys.readouterr().err
+        held_out_digits(other, [0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--chains", "2"], "--chains: '2': a whole number of at least 3"),
+        (["--draws", "0"], "--draws: '0'"),
+        (["--burn_in", "0"], "--burn_in: '0'"),
+        (["--images", "-1"], "--images: '-1'"),
+        (["--seed", "-1"], "--seed: '-1'"),
+        (["--out", "no/such/folder.png"], "there is no folder"),
+        (["--out", "picture.jpg"], "must end in .png"),
+        ([], "there is no such folder"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_work(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--model", "no/such/model", *arguments])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err

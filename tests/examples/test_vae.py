@@ -11,6 +11,8 @@ import tensorflow as tf
 from glow_tf.examples.vae import LATENTS, VAE, digits, main, train
 from glow_tf.examples.vae import test_elbo as elbo_of  # under its own name pytest would collect it
 
+SMALL = ["--depth", "1", "--width", "2", "--steps", "2", "--batch", "4", "--seeds", "1"]
+
 
 @pytest.fixture(scope="module")
 def x():
@@ -51,8 +53,25 @@ def test_training_raises_the_elbo(x):
 @pytest.mark.slow
 def test_command(tmp_path, capsys):
     out = tmp_path / "figures.json"
-    main(["--depth", "1", "--width", "2", "--steps", "2", "--batch", "4", "--seeds", "1", "--out", str(out)])
+    main([*SMALL, "--out", str(out)])
     (row,) = json.loads(out.read_text())["rows"]
     assert {"seed", "gaussian", "flow"} == set(row)
     assert np.isfinite(list(row.values())).all()
     assert "| 0 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "0"], "--steps: '0': a whole number of at least 1"),
+        (["--depth", "0"], "--depth: '0'"),
+        (["--seeds", "0"], "--seeds: '0'"),
+        (["--out", "no/such/folder.json"], "there is no folder"),
+        (["--out", "figures.txt"], "must end in .json"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_work(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*SMALL, *arguments])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
