@@ -16,7 +16,10 @@ from glow_tf.serving.versions import config_path, read_origin
 
 
 class ExportedModel:
-    """What `export_saved_model` wrote; arguments, results and errors of the methods are those of `Glow`.
+    """What `export_saved_model` wrote: the part of `Glow`'s methods that commands use, with its results and errors.
+
+    Nothing random has a default: `bits_per_dim` and `classify` need the dequantisation noise. `encode` always takes the
+    middle of the bins.
 
     Args:
       version: its folder, the one with saved_model.pb.
@@ -36,8 +39,11 @@ class ExportedModel:
         try:
             self._loaded = tf.saved_model.load(str(version))
             self._dtype = self._loaded.signatures["decode"].structured_input_signature[1]["latents"].dtype
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            raise
         except Exception as error:  # TensorFlow has a dozen kinds for files that are damaged
-            raise ValueError(f"{version}: damaged ({str(error).splitlines()[0]})") from None
+            message = str(error).strip() or type(error).__name__
+            raise ValueError(f"{version}: damaged ({message.splitlines()[0]})") from None
 
     def fingerprint(self) -> str:
         """That of the model that was exported."""

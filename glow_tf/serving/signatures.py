@@ -17,6 +17,7 @@ from glow_tf.latent import flatten_latents, unflatten_latents
 from glow_tf.multiscale import MultiScaleFlow
 
 SIGNATURES = ("bits_per_dim", "log_prob", "encode", "decode", "sample")
+_ALL = -1  # of the numbers of a shape are in a message, not the first three
 
 
 class Signatures(tf.Module):
@@ -44,6 +45,7 @@ class Signatures(tf.Module):
         @compiled(images, label, noise)
         def log_prob_given_noise(images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor) -> dict[str, tf.Tensor]:
             images = checked_shape("images", images, config.image_shape)
+            noise = checked_noise(noise, images)
             y = checked_label(model, label, tf.shape(images)[0])
             return {"log_prob": model.log_prob_and_top(images, y, noise)[0]}
 
@@ -89,7 +91,8 @@ class Signatures(tf.Module):
 
             @compiled(images, noise)
             def classify(images: tf.Tensor, noise: tf.Tensor) -> dict[str, tf.Tensor]:
-                return {"logits": model.logits(model.top(images, noise))}
+                images = checked_shape("images", images, config.image_shape)
+                return {"logits": model.logits(model.top(images, checked_noise(noise, images)))}
 
             self.classify = classify
 
@@ -102,10 +105,25 @@ def checked_shape(name: str, value: tf.Tensor, wanted: Sequence[int]) -> tf.Tens
     """`value`, whose shape is asserted in the graph to be [N, *wanted]."""
     shape = _shape_at_run_time(value)
     text = ", ".join(map(str, wanted))
-    fits = tf.equal(tf.strings.reduce_join(tf.strings.as_string(shape[1:]), separator=", "), text)
-    asserted = tf.debugging.Assert(fits, [f"{name}: [N, {text}] is needed, not the shape", shape])
+    fits = tf.equal(_text(shape[1:]), text)
+    asserted = tf.debugging.Assert(fits, [f"{name}: [N, {text}] is needed, not the shape", shape], summarize=_ALL)
     with tf.control_dependencies([asserted]):
         return tf.identity(value)
+
+
+def checked_noise(noise: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """`noise`, whose shape is asserted in the graph to be that of the checked images: it would broadcast."""
+    shape, wanted = _shape_at_run_time(noise), tf.shape(images)
+    fits = tf.equal(_text(shape), _text(wanted))
+    message = ["noise: the shape of the images is needed:", wanted, "not the shape", shape]
+    asserted = tf.debugging.Assert(fits, message, summarize=_ALL)
+    with tf.control_dependencies([asserted]):
+        return tf.identity(noise)
+
+
+def _text(shape: tf.Tensor) -> tf.Tensor:
+    """A shape as text, to be compared with one of another rank."""
+    return tf.strings.reduce_join(tf.strings.as_string(shape), separator=", ")
 
 
 def checked_label(model: MultiScaleFlow, label: tf.Tensor, n: tf.Tensor) -> tf.Tensor:

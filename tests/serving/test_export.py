@@ -104,6 +104,28 @@ def test_a_classifier_travels_too(exports):
     compare(logits, glow.classify(x, noise), "encode")
 
 
+@pytest.mark.parametrize("name", ["log_prob_given_noise", "classify"])
+def test_noise_and_images_of_methods(loaded, name):
+    """Noise of one image would broadcast; shapes that are unknown while tracing are seen when it runs."""
+    x, noise = tf.zeros([3, 8, 8, 3], tf.uint8), tf.zeros([3, 8, 8, 3])
+    label = [] if name == "classify" else [tf.zeros([3], tf.int32)]
+    method = getattr(loaded, name)
+
+    @tf.function(input_signature=[tf.TensorSpec(None, tf.uint8), tf.TensorSpec(None)])
+    def call(x, noise):
+        return method(x, *label, noise)
+
+    call(x, noise)
+    needed = r"noise: the shape of the images is needed:.*\[3 8 8 3\]"
+    for wrong in (noise[:1], noise[..., :1], noise[0]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=needed):
+            call(x, wrong)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=needed):
+        method(x, *label, noise[:1])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"images: \[N, 8, 8, 3\] is needed, not the shape"):
+        call(x[:, :4], noise[:, :4])
+
+
 def test_all_weights_are_constants(exports):
     """Nothing is inverted, decomposed or trained at run time; training the live model on does not change the export."""
     glow = random_glow(lu_decomposed=True)
