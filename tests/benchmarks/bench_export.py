@@ -102,7 +102,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measures, and prints the table."""
+    """Measures, prints the table, and writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--image_size", type=int, default=32)
     parser.add_argument("--n_levels", type=int, default=3)
@@ -111,14 +111,16 @@ def main() -> None:
     parser.add_argument("--flow_coupling", default="affine")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "runs" / "benchmark_export.json", help="the figures, as JSON"
+    )
     args = parser.parse_args()
     fields = ("image_size", "n_levels", "depth", "width", "flow_coupling")
     settings = {field: getattr(args, field) for field in fields} | {"learntop": True}
     rows = measure(settings, args.batch, args.repeats)
     print(f"{settings}, batch {args.batch}\n\n{table(rows)}")
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
