@@ -1,8 +1,8 @@
 """demo: a web page to play with a model, on this machine only.
 
 Upload a picture or pick one, see what comes back from its latents, drag attributes, blend it with another, sample.
---attributes is what `attributes` wrote. With a model of faces, uploads are aligned by the eyes. The page needs no
-internet; Ctrl-C stops it.
+--attributes is what `attributes` wrote. Of --images, up to 64 are shown. With a model of faces, uploads are aligned by
+the eyes. The page needs no internet; Ctrl-C stops it.
 
     python -m glow_tf demo exports/digits --attributes attributes.npz --images test:0-15 --problem digits
 """
@@ -10,12 +10,14 @@ internet; Ctrl-C stops it.
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import Any
 
 from glow_tf.commands.arguments import CommandError, add_model, whole_number
 from glow_tf.commands.folders import find_model
 from glow_tf.commands.image_arguments import add_images, check_images, expand, read_all
+from glow_tf.serving.demo.ports import free_port
 
 HELP = "a web page to play with a model"
 _SMALLEST_FACES = 64  # pixels; models of smaller images than that are not taken for models of faces
@@ -44,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the model's faces have the left eye, in shares of width and height (default 0.371 0.480, as the"
         " original's demo and CelebA-HQ)",
     )
-    parser.add_argument("--port", type=whole_number(0, 65535), default=7860, help="(default 7860; 0: any)")
+    parser.add_argument(
+        "--port", type=whole_number(0, 65535), default=7860, help="where it is served (default 7860; 0: any)"
+    )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -68,6 +72,7 @@ def check(args: argparse.Namespace) -> None:
             raise CommandError("--eyes says where faces have their eyes: give --faces too")
         if not (0 < args.eyes[0] < 0.5 and 0 < args.eyes[1] < 1):
             raise CommandError("--eyes: X is between 0 and 0.5, Y between 0 and 1")
+    free_port(args.port)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -85,22 +90,29 @@ def run(args: argparse.Namespace) -> None:
     from glow_tf.serving.demo.page import build
     from glow_tf.serving.demo.uploads import Uploads
 
+    examples = None if args.images is None else _read(args)
     opened = open_model(args.found, args.weights)
     attributes, names = _attributes(args, opened.glow)
     editor = Editor(opened.glow, attributes, names)
     uploads = Uploads(args.found.config, tuple(args.eyes or EYES) if args.faces else None)
-    if args.images is None:
+    if examples is None:
         examples = editor.sample(_SAMPLES, 0.7)
-    else:
-        examples = read_all(args, expand(args)[:_MOST_EXAMPLES])
     editor.picture(editor.encode(examples[0]), alphas=[0] * len(names))  # TensorFlow's first calls take seconds
     title = f"Glow: {args.model.resolve().name}"
+    stopped = threading.Event()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):  # before anybody can know of the page, and stop it
+        signal.signal(signal_number, lambda *_: stopped.set())
     with serving(lambda: build(editor, uploads, examples, title), args.port) as address:
         print(f"{address} shows {opened.weights}; Ctrl-C stops it", flush=True)
-        stopped = threading.Event()
-        for signal_number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signal_number, lambda *_: stopped.set())
         stopped.wait()
+
+
+def _read(args: argparse.Namespace) -> Any:
+    """uint8 [N, H, W, C], the examples of --images."""
+    places = expand(args)
+    if len(places) > _MOST_EXAMPLES:
+        warnings.warn(f"--images: the first {_MOST_EXAMPLES} of {len(places)} images are shown", stacklevel=2)
+    return read_all(args, places[:_MOST_EXAMPLES])
 
 
 def _attributes(args: argparse.Namespace, model: Any) -> tuple[Any, tuple[str, ...]]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from glow_tf.commands import main
 from glow_tf.commands.folders import find_model
 from glow_tf.commands.models import open_model
 from tests.commands.conftest import make_run, picture
@@ -29,8 +32,6 @@ DATA = ("--problem", "digits")
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """run/, and export/ with the version 1."""
-    from glow_tf.commands import main
-
     folder = tmp_path_factory.mktemp("exported")
     make_run(folder / "run", polyak=True, **DIGITS)
     assert main(["export", str(folder / "run"), str(folder / "export")]) == 0
@@ -100,6 +101,24 @@ def test_exports_that_are_damaged(folders, error, tmp_path):
     assert "origin.json: missing or damaged" in damaged("assets", "origin.json", content=b"[]")
 
 
+@pytest.mark.parametrize(
+    ("raised", "kind", "message"),
+    [
+        (AssertionError(), ValueError, r"1: damaged \(AssertionError\)$"),
+        (RuntimeError("a\nb"), ValueError, r"1: damaged \(a\)$"),
+        (tf.errors.ResourceExhaustedError(None, None, "no memory"), tf.errors.ResourceExhaustedError, "no memory"),
+        (MemoryError("no memory"), MemoryError, "no memory"),
+    ],
+)
+def test_what_is_no_damage(folders, monkeypatch, raised, kind, message):
+    def load(path: str) -> None:
+        raise raised
+
+    monkeypatch.setattr(tf.saved_model, "load", load)
+    with pytest.raises(kind, match=message):
+        open_model(find_model(folders / "export"))
+
+
 def test_an_export_says_what_model_it_is(folders):
     live = open_model(find_model(folders / "run")).glow
     exported = open_model(find_model(folders / "export")).glow
@@ -126,6 +145,26 @@ def test_an_export_says_what_model_it_is(folders):
 )
 def test_what_demo_does_not_take(folders, error, words, message):
     assert message in error("demo", folders / "export", *words)
+
+
+def test_a_port_that_is_taken(folders, error):
+    """Told before anything is loaded."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port} cannot be had (Address already in use); give another" in error(
+            "demo", folders / "export", "--port", port
+        )
+
+
+def test_more_examples_than_are_shown(folders, capsys, tmp_path):
+    for i in range(70):
+        (tmp_path / f"{i:02}.png").write_bytes(b"no picture")
+    assert main(["demo", str(folders / "export"), "--port", "0", "--images", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "warning: --images: the first 64 of 70 images are shown" in said
+    assert "00.png is no PNG or JPEG image" in said  # images are read before the model is
 
 
 def test_where_eyes_cannot_be(models, error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import io
 import json
@@ -19,19 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from selenium import webdriver
 
 import glow_tf
 from tests.random_weights import random_glow, random_images
 
-pytest.importorskip("gradio", reason="the demo's packages are not installed")
-webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is not installed")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="no chromium and chromedriver (apt-get install chromium-driver)"
-    ),
-]
+pytestmark = pytest.mark.slow
 PATIENCE = 60  # seconds; a machine may be slow
 TOO_LARGE = 17 * 2**20
 
@@ -91,6 +86,8 @@ def address(folder):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("no chromium and chromedriver (apt-get install chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     switches = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
@@ -138,12 +135,12 @@ class Page:
     def upload(self, name: str, path: Path) -> None:
         self.until(lambda: self.all(f"#{name} input[type=file]"))[0].send_keys(str(path))
 
-    def slide(self, selector: str, value: float) -> None:
-        """As dragging does: an input event."""
+    def slide(self, selector: str, value: float, number: int = 0) -> None:
+        """As dragging does: an input event, of one of the sliders there."""
         self.driver.execute_script(
             "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))",
-            self.all(f"{selector} input[type=range]")[0],
-            str(value),
+            self.all(f"{selector} input[type=range]")[number],
+            f"{value:.2f}",
         )
 
     def shows(self, name: str, wanted: np.ndarray) -> None:
@@ -189,14 +186,9 @@ def test_a_visit(page, glow, folder, latents, address):
     assert re.search(r"\d+ ms for this picture", page.text("latency"))
 
     direction = read_attributes(folder / "attributes.npz", glow.config.dimensions).direction("tall")
-    sliders = page.all(".attribute")
-    assert [slider.text.splitlines()[0] for slider in sliders] == ["round", "tall"]
+    assert [slider.text.splitlines()[0] for slider in page.all(".attribute")] == ["round", "tall"]
     for alpha in np.linspace(-1, 1.2, 12):  # a drag; the last position counts
-        page.driver.execute_script(
-            "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))",
-            sliders[1].find_element("css selector", "input[type=range]"),
-            f"{alpha:.2f}",
-        )
+        page.slide(".attribute", alpha, 1)
     moved = decoded(glow, latents["a"] + 1.2 * direction)
     assert (moved != original).mean() > 0.2
     page.shows("result", moved)
@@ -249,31 +241,50 @@ def test_files_that_are_no_pictures(page, folder):
 
 
 def test_requests_of_strangers(address, folder):
-    """Without the browser: other hosts, bodies that are too large, files of this machine, unknown calls."""
+    """Without the browser: other hosts and pages, bodies that are too large, other files, URLs, unknown calls."""
     host = address.removeprefix("http://")
 
-    def status(method: str, path: str, body: Any = None, **headers: str) -> int:
+    def answer(method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection(host, timeout=PATIENCE)
+        headers = {"Host": host, "Content-Type": "application/json", **headers}
         try:
-            connection.request(
-                method, path, body, {"Host": host, **headers}, encode_chunked="Transfer-Encoding" in headers
-            )
-            return connection.getresponse().status
-        except (BrokenPipeError, ConnectionResetError):
-            return 413  # the server did not wait for all of it
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it does not wait for all of the body
+                connection.request(method, path, body, headers, encode_chunked="Transfer-Encoding" in headers)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
         finally:
             connection.close()
 
-    assert status("GET", "/") == 200
-    assert status("GET", "/", Host="evil.example") == 400
-    assert status("POST", "/gradio_api/queue/join", b"[" * TOO_LARGE) == 413
-    chunks = (b"[" * 2**20 for _ in range(20))
-    assert status("POST", "/gradio_api/queue/join", chunks, **{"Transfer-Encoding": "chunked"}) >= 400
-    assert status("GET", f"/gradio_api/file={folder / 'attributes.npz'}") == 403
-    assert (
-        status(
-            "POST", "/gradio_api/run/predict", b'{"data": [], "fn_index": 0}', **{"Content-Type": "application/json"}
-        )
-        >= 400
-    )
-    assert status("GET", "/") == 200
+    def join(**changed: Any) -> bytes:
+        """A call of the first function, which shows the picture: state, state, blend, two attributes."""
+        call = {"data": [None, None, 0, 0, 0], "fn_index": 0, "session_hash": "stranger", **changed}
+        return json.dumps(call).encode()
+
+    queue = "/gradio_api/queue/join"
+    assert answer("POST", queue, join())[0] == 200  # or the others would show nothing
+    assert answer("GET", "/", Host="evil.example")[0] == 400
+    assert answer("POST", queue, join(), Origin="http://evil.example")[0] == 403
+    assert answer("POST", queue, join(), Origin=f"http://{host}")[0] == 200
+
+    padding = (b" " * 2**20 for _ in range(20))
+    chunks = (chunk for part in ([join()], padding) for chunk in part)
+    status, said = answer("POST", queue, chunks, **{"Transfer-Encoding": "chunked"})
+    assert (status, "at most 65536 bytes" in said) == (413, True)
+    assert answer("POST", "/gradio_api/upload", b"." * TOO_LARGE)[0] == 413
+    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    files = (part for _ in range(2) for part in (head, *[b"." * 2**20] * 9, b"\r\n"))  # each is small enough
+    form = {"Transfer-Encoding": "chunked", "Content-Type": "multipart/form-data; boundary=b"}
+    status, said = answer("POST", "/gradio_api/upload", files, **form)
+    assert (status, "this request may have at most" in said) == (413, True)
+
+    elsewhere = {"path": "https://evil.example/huge", "meta": {"_type": "gradio.FileData"}}
+    for data in ([elsewhere, False], [None, None, [{"deep": elsewhere}], 0, 0]):
+        status, said = answer("POST", queue, join(data=data))
+        assert (status, "nothing is fetched from elsewhere" in said) == (403, True)
+    for path in ("/gradio_api/file=https://evil.example/", "/gradio_api/file%3Dhttps%3A%2F%2Fevil.example/"):
+        assert "nothing is fetched from elsewhere" in answer("GET", path)[1]
+
+    assert answer("GET", f"/gradio_api/file={folder / 'attributes.npz'}")[0] == 403
+    unqueued = answer("POST", "/gradio_api/run/predict", join(session_hash=None))
+    assert (unqueued[0], "does not accept direct HTTP POST" in unqueued[1]) == (404, True)
+    assert answer("GET", "/")[0] == 200

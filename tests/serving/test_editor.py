@@ -8,14 +8,11 @@ from PIL import Image, ImageDraw
 
 import glow_tf
 from glow_tf.latent_files import Attributes
-from tests.data_loaders.conftest import SHARED_DATA
-from tests.random_weights import random_glow, random_images
-
-pytest.importorskip("cv2", reason="the demo's packages are not installed")
-
 from glow_tf.serving.demo.editor import Editor
 from glow_tf.serving.demo.faces import EYES, Face, FaceFinder, align
 from glow_tf.serving.demo.uploads import UploadError, Uploads
+from tests.data_loaders.conftest import SHARED_DATA
+from tests.random_weights import random_glow, random_images
 
 FACES = SHARED_DATA / "faces256" / "images"
 
@@ -58,6 +55,9 @@ def test_sliders_and_blend_are_arithmetic_of_latents(editor, glow, attributes):
 def test_samples_are_those_of_the_model(editor, glow):
     np.testing.assert_array_equal(editor.sample(4, 0.7, None, 3), glow.sample(4, [0, 1, 2, 0], 0.7, seed=3))
     np.testing.assert_array_equal(editor.sample(2, 0.7, 2, 3), glow.sample(2, [2, 2], 0.7, seed=3))
+    alone = editor.sample(4, 0.7, None, 3, only=1)
+    assert alone.shape == (1, 8, 8, 3)
+    assert (alone[0] != glow.sample(4, [0, 1, 2, 0], 0.7, seed=3)[1].numpy()).mean() < 0.01  # edges of bins
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), "0", None, True, [0], 1.51, {"__class__": "x"}])
@@ -114,6 +114,23 @@ def test_where_there_is_no_face_it_is_the_centre(tmp_path):
     np.testing.assert_array_equal(image, np.broadcast_to([0, 128, 128], [8, 8, 3]))
 
 
+@pytest.mark.parametrize("size", [(8, 60000), (40000, 64)])
+def test_strips_have_no_face(tmp_path, size):
+    """They would have no pixels left where faces are searched, or more than OpenCV takes."""
+    uploads = Uploads(glow_tf.GlowConfig(image_size=8))
+    Image.new("RGB", size, "teal").save(tmp_path / "strip.png")
+    assert uploads.read(tmp_path / "strip.png", find_face=True)[1].startswith("No face was found")
+
+
+@pytest.mark.parametrize("size", [(3000, 1), (64, 63)])
+def test_a_face_makes_no_small_picture_larger(tmp_path, monkeypatch, size):
+    found = Face((20.0, 20.0), (40.0, 20.0), seen=True)
+    monkeypatch.setattr(FaceFinder, "find", lambda self, pixels: found)
+    Image.new("RGB", size).save(tmp_path / "small.png")
+    with pytest.raises(UploadError, match=f"This file is {size[1]}x{size[0]}, smaller than 64x64"):
+        Uploads(glow_tf.GlowConfig(image_size=64)).read(tmp_path / "small.png", find_face=True)
+
+
 @pytest.mark.parametrize("degrees", [-30, 0, 50])
 @pytest.mark.parametrize(("size", "eyes"), [((64, 64), EYES), ((48, 32), (0.3, 0.6))])
 def test_alignment_puts_the_eyes_in_place(degrees, size, eyes):
@@ -150,7 +167,6 @@ def test_faces_are_found_in_photographs():
 
 
 def test_a_page_without_attributes_classes_or_faces(monkeypatch, tmp_path):
-    pytest.importorskip("gradio", reason="the demo's packages are not installed")
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     from glow_tf.serving.demo.page import build
 

@@ -71,8 +71,13 @@ class Editor:
         flat = flat + np.asarray(steps, np.float32) @ self._directions
         return self._decode(flat[None], self._labels(1))[0]
 
-    def sample(self, n: Any, temperature: Any, label: Any = None, seed: Any = 0) -> np.ndarray:
-        """uint8 [n, H, W, C]; label None means every class in turn. Errors as `picture`."""
+    def sample(
+        self, n: Any, temperature: Any, label: Any = None, seed: Any = 0, *, only: int | None = None
+    ) -> np.ndarray:
+        """uint8 [n, H, W, C]; label None means every class in turn. Errors as `picture`.
+
+        With `only`, that one of them: [1, H, W, C], and no other is decoded.
+        """
         n = int(number("number of samples", n, 1, MOST_SAMPLES))
         temperature = number("temperature", temperature, 0, MOST_TEMPERATURE)
         seed = int(number("seed", seed, 0, MAX_SEED))
@@ -80,7 +85,8 @@ class Editor:
         if label is not None:
             labels[:] = int(number("class", label, 0, self.config.n_y - 1))
         flat = np.asarray(flatten_latents(sample_latents(self.config, n, temperature, seed)))
-        return self._decode(flat, labels)
+        chosen = slice(None) if only is None else slice(only, only + 1)
+        return self._decode(flat[chosen], labels[chosen])
 
     def _labels(self, n: int) -> np.ndarray:
         return np.full([n], self.label, np.int32)

@@ -16,6 +16,7 @@ import numpy as np
 EYES = (0.371, 0.480)
 
 _SEARCHED = 640  # pixels of the longer side when a face is searched: enough, and bounded time for large photographs
+_SMALLEST = 64  # pixels of a face's box there
 _IN_FACE = ((0.31, 0.39), (0.69, 0.39))  # where the eyes are in the face cascade's boxes, on average
 _MOST_BLUR = 16  # times finer than its pixels the picture is drawn before it is averaged down
 
@@ -38,9 +39,11 @@ class FaceFinder:
     def find(self, pixels: np.ndarray) -> Face | None:
         """The largest face in uint8 [H, W, 3], or None."""
         scale = _SEARCHED / max(pixels.shape[:2])
+        if scale * min(pixels.shape[:2]) < _SMALLEST:  # a strip, which may have no pixels left when it is made smaller
+            return None
         way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         gray = cv2.cvtColor(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=way), cv2.COLOR_RGB2GRAY)
-        found = self._faces.detectMultiScale(gray, 1.1, 6, minSize=(64, 64))
+        found = self._faces.detectMultiScale(gray, 1.1, 6, minSize=(_SMALLEST, _SMALLEST))
         if len(found) == 0:
             return None
         x, y, side, _ = max(found, key=lambda box: box[2])

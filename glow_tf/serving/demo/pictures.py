@@ -1,4 +1,4 @@
-"""Pictures as HTML: inside of the page itself, so that moving a slider writes no files."""
+"""Pictures for the page: as HTML, inside of the page itself, so that moving a slider writes no files; and as tiles."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import io
 
 import numpy as np
 from PIL import Image
+
+from glow_tf.images import enlarge, enlargement_for
 
 
 def png(image: np.ndarray) -> bytes:
@@ -34,3 +36,10 @@ def figure(image: np.ndarray, caption: str, *, save_as: str | None = None) -> st
 def no_figure(caption: str) -> str:
     """The place where a `figure` will be."""
     return f'<figure class="picture"><div class="none"></div><figcaption>{caption}</figcaption></figure>'
+
+
+def tiles(images: np.ndarray) -> list[Image.Image]:
+    """What a gallery takes: tiny images enlarged."""
+    times = enlargement_for(images.shape[1], images.shape[2], 64)
+    bigger = [enlarge(image, times) for image in images]
+    return [Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image) for image in bigger]

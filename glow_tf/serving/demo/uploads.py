@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_loaders.folder.images import BadImageError, crop_centre, read_upright
+from data_loaders.folder.images import BadImageError, centre_box, crop_centre, read_upright
 from glow_tf.config import GlowConfig
 from glow_tf.serving.demo.faces import EYES, FaceFinder, align
 
@@ -42,6 +42,7 @@ class Uploads:
         size = self._config.height, self._config.breadth
         try:
             picture = read_upright(path, self._config.channels)
+            centre_box((picture.height, picture.width), size)  # a face in a picture that is too small is too small too
             if find_face and self._finder is not None and self._eyes is not None:
                 pixels = np.asarray(picture)
                 face = self._finder.find(pixels)
