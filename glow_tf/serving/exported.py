@@ -18,8 +18,7 @@ from glow_tf.serving.versions import config_path, read_origin
 class ExportedModel:
     """What `export_saved_model` wrote: the part of `Glow`'s methods that commands use, with its results and errors.
 
-    Nothing random has a default: `bits_per_dim` and `classify` need the dequantisation noise. `encode` always takes the
-    middle of the bins.
+    `bits_per_dim` and `classify` must be given the dequantisation noise; `encode` always takes the middle of the bins.
 
     Args:
       version: its folder, the one with saved_model.pb.
