@@ -64,7 +64,7 @@ def test_level_and_step_know_their_options():
     with pytest.raises(ValueError, match="memory='none' is unknown; allowed are store, checkpoint, reversible"):
         level.forward(np.zeros([1, 2, 2, 4], np.float32), "none")
     for method in (level.forward, level.inverse):
-        with pytest.raises(ValueError, match=r"level_0 takes images \[N, H, W, 4\]"):
+        with pytest.raises(ValueError, match=r"level_0 takes float32 images \[N, H, W, 4\]"):
             method(np.zeros([1, 2, 2, 6], np.float32))
     with pytest.raises(ValueError, match="lu_decomposed needs permutation 'invconv', not 'reverse'"):
         FlowStep(4, 4, permutation="reverse", lu_decomposed=True)

@@ -89,15 +89,17 @@ def test_mixture():
 
 
 def test_mcmc_over_latents_finds_the_posterior():
-    """Latents of an image seen through noise: the posterior's image is nearer to the truth than what was seen."""
+    """Latents of an image seen through noise: the posterior's image is nearer to the truth than what was seen, and
+    than what would be guessed without looking."""
     bijector = GlowBijector(model())
     base = tfd.Sample(tfd.Normal(0.0, 1.0), 16)
-    truth = bijector.forward(0.3 * base.sample(seed=[1, 1]))
-    seen = truth + 0.5 * tf.random.stateless_normal(truth.shape, [2, 2])
+    truth = bijector.forward(base.sample(seed=[1, 3]))
+    seen = truth + tf.random.stateless_normal(truth.shape, [2, 4])
+    guess = bijector.forward(tf.zeros([16]))
 
     def log_posterior(eps):
         x = bijector.forward(eps)
-        return base.log_prob(eps) + tf.reduce_sum(tfd.Normal(x, 0.5).log_prob(seen), [-3, -2, -1])
+        return base.log_prob(eps) + tf.reduce_sum(tfd.Normal(x, 1.0).log_prob(seen), [-3, -2, -1])
 
     kernel = tfp.mcmc.HamiltonianMonteCarlo(log_posterior, step_size=0.15, num_leapfrog_steps=4)
 
@@ -115,7 +117,9 @@ def test_mcmc_over_latents_finds_the_posterior():
     chain, accepted = run()
     assert 0.3 < np.mean(accepted)
     mean = np.mean(bijector.forward(chain), (0, 1))
-    assert np.mean((mean - truth) ** 2) < 0.7 * np.mean((seen - truth) ** 2)
+    error = np.mean((mean - truth) ** 2)
+    assert error < 0.75 * np.mean((seen - truth) ** 2)
+    assert error < 0.75 * np.mean((guess - truth) ** 2)
     np.testing.assert_array_equal(run()[0], chain)
 
 
