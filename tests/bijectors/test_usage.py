@@ -89,8 +89,7 @@ def test_mixture():
 
 
 def test_mcmc_over_latents_finds_the_posterior():
-    """Latents of an image seen through noise: the posterior's image is nearer to the truth than what was seen, and
-    than what would be guessed without looking."""
+    """Of an image seen through noise: its image is nearer to the truth than what was seen, and than the prior's mode."""
     bijector = GlowBijector(model())
     base = tfd.Sample(tfd.Normal(0.0, 1.0), 16)
     truth = bijector.forward(base.sample(seed=[1, 3]))
