@@ -89,7 +89,7 @@ def test_mixture():
 
 
 def test_mcmc_over_latents_finds_the_posterior():
-    """Of an image seen through noise: its image is nearer to the truth than what was seen, and than the prior's mode."""
+    """Of an image seen through noise: its image is nearer to the truth than what was seen or the mode of the prior."""
     bijector = GlowBijector(model())
     base = tfd.Sample(tfd.Normal(0.0, 1.0), 16)
     truth = bijector.forward(base.sample(seed=[1, 3]))
