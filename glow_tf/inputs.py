@@ -24,7 +24,10 @@ def check_images(config: GlowConfig, x: Any) -> tf.Tensor:
 
 
 def check_labels(config: GlowConfig, y: Any, n: Any, *, needed: bool = True) -> tf.Tensor:
-    """y as an int32 tensor [N] for n examples, or a ValueError; no labels where the model is not class-conditional."""
+    """y as an int32 tensor [N] for n examples, or a ValueError; no labels where the model is not class-conditional.
+
+    Inside a tf.function a label out of range is an InvalidArgumentError when it runs.
+    """
     if not config.ycond:
         return tf.zeros([0], tf.int32)
     if y is None:
@@ -37,6 +40,12 @@ def check_labels(config: GlowConfig, y: Any, n: Any, *, needed: bool = True) -> 
     _check_number("labels", y, n)
     y = tf.cast(y, tf.int32)
     value = tf.get_static_value(y)
+    if value is None:  # inside a tf.function: known only when it runs
+        known = tf.debugging.Assert(
+            tf.reduce_all((y >= 0) & (y < config.n_y)), [f"y: this model has labels 0 to {config.n_y - 1}, not", y]
+        )
+        with tf.control_dependencies([known]):
+            return tf.identity(y)
     if value is not None and value.size and not (0 <= value.min() and value.max() < config.n_y):
         raise ValueError(f"y holds labels from {value.min()} to {value.max()}; this model has 0 to {config.n_y - 1}")
     return y

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from glow_tf import Glow, GlowConfig
 from glow_tf.flow import FlowLevel, FlowStep
@@ -28,6 +29,15 @@ def test_as_many_labels_and_noises_as_images(glow, n):
             method(X, Y, noise)
     with pytest.raises(ValueError, match=f"{n} labels for a batch of 4"):
         glow.decode(glow.encode(X, Y), labels)
+
+
+def test_labels_that_are_known_when_a_function_runs(glow):
+    noise = np.zeros(X.shape, np.float32)
+    function = tf.function(lambda y: glow.log_prob(X, y, noise))
+    np.testing.assert_array_equal(function(tf.constant(Y)), glow.log_prob(X, Y, noise))
+    for wrong in ([0, 1, 3, 0], [0, -1, 2, 0]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="this model has labels 0 to 2"):
+            function(tf.constant(wrong, tf.int64))
 
 
 def test_as_many_of_each_latent(glow):
