@@ -5,11 +5,14 @@ A checkpoint is a folder `<step>-<serial>` of plain files:
     weights.npz     every variable of the model, by name
     optimizer.npz   step counter and moments
     average.npz     Polyak average
-    state.json      the counters of TrainState, and the model's and the run's configuration
+    state.json      the counters of TrainState, and which checkpoint was the best one then
     manifest.json   size and SHA-256 of each of the above
 
 It is written under another name, flushed to disk and then renamed, so a checkpoint is there whole or
 not at all; the manifest shows later damage. No file holds pickles.
+
+Nothing random has to be kept: the order of the data is a function of (seed, epoch), augmentation of
+(seed, position), and noise of (seed, step, rank), all of them counters in state.json.
 """
 
 from __future__ import annotations
@@ -26,10 +29,11 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.training.config import TrainError
-from glow_tf.training.files import WRITING, digest, seal, sync_folder, write_json
+from glow_tf.training.files import WRITING, digest, seal, sync_folder
 
-KEEP = 2
+KEEP = 2  # the newest ones; the best stays besides
 FILES = {"weights.npz", "optimizer.npz", "average.npz", "state.json"}
+_DAMAGED = "damaged-"  # prefix of what `restore_latest` passed over
 _NAME = re.compile(r"\d+-\d+")
 Groups = Mapping[str, Mapping[str, tf.Variable]]
 
@@ -44,8 +48,9 @@ def save(folder: Path, groups: Groups, state: Mapping[str, Any], *, best: bool =
     Args:
       folder: the run's checkpoints/.
       groups: file stem -> variables by name.
-      state: JSON values; "step" names the checkpoint.
-      best: this is the best one so far: it is kept until a better one comes.
+      state: JSON values; "step" names the checkpoint, and "best" is not free.
+      best: this is the best one so far: it is kept until a better one comes. A checkpoint says itself
+        which one is, so that a crash cannot come between the two.
 
     Returns:
       The checkpoint's folder. The last `KEEP` and the best one stay.
@@ -59,12 +64,14 @@ def save(folder: Path, groups: Groups, state: Mapping[str, Any], *, best: bool =
     serial = max((int(c.name.split("-")[1]) for c in list_checkpoints(folder)), default=0) + 1
     final = folder / f"{int(state['step']):09d}-{serial}"
     temporary = folder / f"{WRITING}{final.name}"
+    before = best_checkpoint(folder)
+    best_name = final.name if best else before.name if before else None
     temporary.mkdir()
     try:
         manifest = {}
         for stem, variables in groups.items():
             manifest[f"{stem}.npz"] = seal(temporary / f"{stem}.npz", variables)
-        manifest["state.json"] = seal(temporary / "state.json", state)
+        manifest["state.json"] = seal(temporary / "state.json", {**state, "best": best_name})
         seal(temporary / "manifest.json", manifest)
         sync_folder(temporary)
         temporary.rename(final)
@@ -72,8 +79,6 @@ def save(folder: Path, groups: Groups, state: Mapping[str, Any], *, best: bool =
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    if best:
-        write_json(folder / "best.json", {"checkpoint": final.name})
     _prune(folder)
     return final
 
@@ -85,11 +90,12 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def best_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the best validation, if there is one."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        name = json.loads((folder / "best.json").read_text())["checkpoint"]
-        if _NAME.fullmatch(name) and (folder / name).is_dir():
-            return folder / name
+    """The checkpoint of the best validation, if there is one: the newest readable checkpoint says which."""
+    for checkpoint in reversed(list_checkpoints(folder)):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            name = json.loads((checkpoint / "state.json").read_text())["best"]
+            found = name is not None and _NAME.fullmatch(name) and (folder / name).is_dir()
+            return folder / name if found else None
     return None
 
 
@@ -121,11 +127,15 @@ def restore(checkpoint: Path, groups: Groups) -> dict[str, Any]:
     verify(checkpoint)
     for stem, variables in groups.items():
         read_variables(checkpoint / f"{stem}.npz", variables)
-    return json.loads((checkpoint / "state.json").read_text())
+    state = json.loads((checkpoint / "state.json").read_text())
+    state.pop("best", None)
+    return state
 
 
 def restore_latest(folder: Path, groups: Groups, warn: Any = print) -> dict[str, Any] | None:
     """Loads the newest undamaged checkpoint; each damaged one is named to `warn`.
+
+    Damaged ones are then renamed to "damaged-...", out of the way of the run that goes on from an earlier step.
 
     Returns:
       Its state; None where no checkpoint was ever written.
@@ -134,13 +144,20 @@ def restore_latest(folder: Path, groups: Groups, warn: Any = print) -> dict[str,
       CheckpointError: there are checkpoints, but every one is damaged.
     """
     checkpoints = list_checkpoints(folder)
+    damaged = []
     for checkpoint in reversed(checkpoints):
         try:
             verify(checkpoint)
         except CheckpointError as error:
             warn(f"checkpoint skipped: {error}")
+            damaged.append(checkpoint)
             continue
-        return restore(checkpoint, groups)
+        state = restore(checkpoint, groups)
+        for other in damaged:
+            aside = other.with_name(_DAMAGED + other.name)
+            shutil.rmtree(aside, ignore_errors=True)
+            other.rename(aside)
+        return state
     if checkpoints:
         raise CheckpointError(f"{folder}: every checkpoint is damaged")
     return None

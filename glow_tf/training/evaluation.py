@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf import images
+from glow_tf.files import replacing
 from glow_tf.training.state import METRICS
 from glow_tf.training.trainer import Trainer
 
@@ -92,6 +93,7 @@ def sample_grids(
             chunks.append(trainer.glow.sample(len(part), part, temperature, seed=seed).numpy())
         picture = images.enlarge(images.to_raster(np.concatenate(chunks), rows), times)
         path = folder / f"epoch_{epoch}_sample_{i}.png"
-        images.save_image(picture, path)
+        with replacing(path) as temporary:
+            images.save_image(picture, temporary)
         pictures[path] = picture
     return pictures

@@ -21,8 +21,16 @@ WRITING = ".writing-"  # prefix of what is not complete yet
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that `path` has the old content or the new, whatever happens meanwhile."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """As `write_json`, for text."""
     temporary = path.with_name(WRITING + path.name)
-    seal(temporary, value)
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
     sync_folder(path.parent)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.training.files import write_text
 from glow_tf.training.state import TrainState
 
 
@@ -34,16 +36,16 @@ class ResultLog:
         lines = _lines_before(path, resumed, every) if resumed else []
         if not lines:
             lines = [json.dumps(dict(header)) + "\n"]
-        temporary = path.with_name(f".writing-{path.name}")
-        temporary.write_text("".join(lines))
-        temporary.replace(path)
+        write_text(path, "".join(lines))
 
     def log(self, metrics: Mapping[str, float], **counters: Any) -> None:
-        """Appends a line, at once on disk."""
+        """Appends a line, through to the disk: no checkpoint may be ahead of the log."""
         names = {"loss": "loss", "bits_x": "bits_x", "bits_y": "bits_y", "pred_loss": "pred_error"}
         results = {name: f"{metrics[metric]:.4f}" for name, metric in names.items()}
         with self._path.open("a") as file:
             file.write(json.dumps({**counters, **results}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _lines_before(path: Path, state: TrainState, every: int) -> list[str]:

@@ -100,7 +100,9 @@ def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: distributed
     else:
         why = stopper.signal.name if stopper.signal else "a signal to another worker"
         reports.say(f"stopped by {why} after step {steps}; saved {keeper.path}; the same command with --resume goes on")
-    return Result(steps, test, inspection.picture, where, stopper.exit_code or (0 if test else 143))
+    exit_code = stopper.exit_code or (0 if test else 143)
+    workers.on_chief(lambda: run_folder.end(logdir, exit_code))
+    return Result(steps, test, inspection.picture, where, exit_code)
 
 
 def _total_steps(trainer: Trainer) -> int:

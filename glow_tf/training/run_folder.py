@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from glow_tf.training.config import TrainError
-from glow_tf.training.files import write_json
+from glow_tf.training.files import write_json, write_text
 
 CONFIG_FILE = "config.json"
+EXIT_FILE = "exit_code"  # of the run in this folder, for who started it with horovodrun, which makes 1 of every code
 # A run may go on with other values of these: they say where things are and how long, not what comes out.
 _FREE = {
     "verbose", "logdir", "data_dir", "image_dir", "fmap", "pmap", "epochs", "steps", "resume",
     "checkpoint_minutes", "checkpoint_steps",
 }  # fmt: skip
-_OUTPUTS = ("train.txt", "test.txt", "epoch_*_sample_*.png", "events", "checkpoints", "model")
+_OUTPUTS = ("train.txt", "test.txt", "epoch_*_sample_*.png", "events", "checkpoints", "model", EXIT_FILE)
 
 
 def read_config(logdir: Path) -> dict[str, Any] | None:
@@ -73,8 +74,14 @@ def claim(logdir: Path, config: Mapping[str, Any], *, resume: bool) -> bool:
             f"logdir {logdir} holds a run with other settings, so it cannot be resumed: {'; '.join(found)}"
         )
     logdir.mkdir(parents=True, exist_ok=True)
+    (logdir / EXIT_FILE).unlink(missing_ok=True)
     write_json(logdir / CONFIG_FILE, dict(config))
     return held is not None
+
+
+def end(logdir: Path, exit_code: int) -> None:
+    """Writes down how the run in `logdir` ended; there is no such file while it goes on, and after a crash."""
+    write_text(logdir / EXIT_FILE, f"{exit_code}\n")
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -92,10 +92,16 @@ def load_weights(glow: Glow, path: str) -> None:
         for name, variable in glow.named_variables().items():
             variable.assign(variables[name])
         return
-    newest = checkpoints.list_checkpoints(Path(path) / "checkpoints")[-1:]
-    for folder in (Path(path), *newest, Path(path) / "model"):
+    newest_first = checkpoints.list_checkpoints(Path(path) / "checkpoints")[::-1]
+    for folder in (Path(path), *newest_first, Path(path) / "model"):
         if (folder / "manifest.json").is_file():
-            checkpoints.verify(folder)
+            try:
+                checkpoints.verify(folder)
+            except checkpoints.CheckpointError as error:
+                if folder not in newest_first:
+                    raise
+                print(f"checkpoint skipped: {error}")
+                continue
         if (folder / "weights.npz").is_file():
             checkpoints.read_variables(folder / "weights.npz", glow.named_variables())
             return

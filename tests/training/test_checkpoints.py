@@ -67,6 +67,64 @@ def test_damage_is_named_and_the_one_before_used(tmp_path, file, harm):
     assert len(said) == 1 and str(path) in said[0]
 
 
+def test_a_damaged_one_goes_out_of_the_way(tmp_path):
+    """It neither counts among the kept ones nor is met again at the next resume."""
+    for step in (1, 2):
+        newest = checkpoints.save(tmp_path, groups(), {"step": step})
+    (newest / "weights.npz").unlink()
+    said: list[str] = []
+    for _ in range(2):
+        assert checkpoints.restore_latest(tmp_path, groups(), said.append) == {"step": 1}
+    assert len(said) == 1 and (tmp_path / f"damaged-{newest.name}").is_dir()
+    again = checkpoints.save(tmp_path, groups(), {"step": 1})
+    assert [c.name for c in checkpoints.list_checkpoints(tmp_path)] == ["000000001-1", again.name]
+
+
+def test_the_best_is_known_from_the_moment_that_it_is_there(tmp_path, monkeypatch):
+    """A crash right after the checkpoint appeared (nothing runs after the rename) loses no best one."""
+    checkpoints.save(tmp_path, groups(), {"step": 1}, best=True)
+    monkeypatch.setattr(checkpoints, "_prune", lambda folder: None)
+    best = checkpoints.save(tmp_path, groups(), {"step": 2}, best=True)
+    monkeypatch.undo()
+    for step in (3, 4, 5):
+        checkpoints.save(tmp_path, groups(), {"step": step})
+    assert checkpoints.best_checkpoint(tmp_path) == best
+    assert [c.name[:9] for c in checkpoints.list_checkpoints(tmp_path)] == ["000000002", "000000004", "000000005"]
+
+
+def test_every_harm_to_every_file_is_found_and_named(tmp_path):
+    """Each file cut at every eighth of its length, with a bit flipped in each, emptied, lengthened, removed."""
+    checkpoint = checkpoints.save(tmp_path, groups(), {"step": 1})
+    checkpoints.verify(checkpoint)
+    harmed = 0
+    for path in sorted(checkpoint.iterdir()):
+        whole = path.read_bytes()
+        eighths = [len(whole) * i // 8 for i in range(8)]
+        contents: list[bytes | None] = [whole[:at] for at in eighths] + [whole + b"\n", None]
+        for at in eighths:
+            contents.append(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        for content in contents:
+            if content is None:
+                path.unlink()
+            else:
+                path.write_bytes(content)
+            if path.name == "manifest.json" and content is not None and _as_json(content) == _as_json(whole):
+                continue  # white space
+            with pytest.raises(CheckpointError, match=path.name if path.name != "manifest.json" else "."):
+                checkpoints.verify(checkpoint)
+            harmed += 1
+        path.write_bytes(whole)
+    assert harmed >= 5 * 18 - 4
+    checkpoints.verify(checkpoint)
+
+
+def _as_json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
 def test_nothing_there_and_nothing_good(tmp_path):
     assert checkpoints.restore_latest(tmp_path / "none", groups()) is None
     (checkpoints.save(tmp_path, groups(), {"step": 1}) / "weights.npz").unlink()

@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,11 @@ def test_a_signal_saves_and_the_resumed_run_is_the_same(tmp_path, number, code):
         if line.startswith("epoch 2:"):
             process.send_signal(number)
             break
+    asked = time.monotonic()
     said = finish(process)
     assert process.returncode == code, said
+    assert (tmp_path / "stopped/exit_code").read_text() == f"{code}\n"
+    assert time.monotonic() - asked < 30
     last = said.strip().splitlines()[-1]
     assert last.startswith(f"stopped by {number.name} after step") and last.endswith("--resume goes on")
     assert "Traceback" not in said
@@ -53,6 +57,7 @@ def test_killed_without_warning(tmp_path):
             process.kill()
             break
     process.wait()
+    assert not (tmp_path / "exit_code").exists()
     resumed = start(tmp_path, resume=True, **settings)
     said = finish(resumed)
     assert resumed.returncode == 0 and "from step" in said and "skipped" not in said

@@ -24,6 +24,7 @@ def run(tmp_path_factory):
 def test_everything_is_written(run):
     logdir, result = run
     assert result.exit_code == 0 and result.steps == 12
+    assert (logdir / "exit_code").read_text() == "0\n"
     config = json.loads((logdir / "config.json").read_text())
     assert config["model"]["channels"] == 1 and config["model"]["n_y"] == 10
     assert config["weights in model/"] == "last step"
