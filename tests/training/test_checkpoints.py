@@ -100,7 +100,7 @@ def test_every_harm_to_every_file_is_found_and_named(tmp_path):
     for path in sorted(checkpoint.iterdir()):
         whole = path.read_bytes()
         eighths = [len(whole) * i // 8 for i in range(8)]
-        contents: list[bytes | None] = [whole[:at] for at in eighths] + [whole + b"\n", None]
+        contents: list[bytes | None] = [*(whole[:at] for at in eighths), whole + b"\n", None]
         for at in eighths:
             contents.append(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
         for content in contents:
