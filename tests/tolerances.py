@@ -79,3 +79,11 @@ EXPORT = {
     "encode": (1e-5, "as log_prob; in single latents perturbed weights amplify a few dozen roundings of 6e-8"),
     "images": (1e-3, "the share of values that the rounding of latents moves over the edge of a bin"),
 }
+
+RANKS = {
+    # kind: (largest difference relative to the largest magnitude of each array; why)
+    "float32": (1e-5, "20 steps; means over the ranks' halves round otherwise, 6e-8 each; 2e-6 was seen"),
+    "first step": (2e-5, "as GOLDEN gradients; the reference is a difference of two moments"),
+    "fp16": (1e-3, "fp16 keeps 2**-11 = 5e-4 of a gradient on its way there, and of the sum on its way back"),
+    "whole run": (1e-4, "as float32, with moments of small gradients in which a rounding counts for more"),
+}

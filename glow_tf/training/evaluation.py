@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from glow_tf import images
 from glow_tf.files import replacing
+from glow_tf.training.noise import TESTING, noise_at
 from glow_tf.training.state import METRICS
 from glow_tf.training.trainer import Trainer
 
 TEMPERATURES = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # the original's
-_NOISE_STREAM = 0x74657374
 
 
 def evaluate(
@@ -28,7 +28,8 @@ def evaluate(
 ) -> dict[str, float] | None:
     """The metrics over the whole test set, on every worker, with the model's weights as they are.
 
-    The dequantisation noise is a function of (seed, worker, batch), so two evaluations agree.
+    The dequantisation noise is a function of the seed and of each image's place in the test set, so two evaluations
+    agree, also with other numbers of workers.
 
     Args:
       trainer: whose model.
@@ -40,20 +41,19 @@ def evaluate(
     Returns:
       Means per image of loss, bits_x, bits_y and pred_error; None after giving up.
     """
-    workers = trainer.workers
+    workers, glow = trainer.workers, trainer.glow
+    place = workers.rank * data.n_test // workers.size  # every worker has consecutive images
     sums = np.zeros(len(METRICS) + 1)
     batches = data.test_batches(batch_size, rank=workers.rank, size=workers.size)
-    for index, (x, y) in enumerate(batches.take(-1 if max_batches is None else max_batches)):
+    for x, y in batches.take(-1 if max_batches is None else max_batches):
         n = int(x.shape[0])
         if n:
             padding = [[0, batch_size - n], [0, 0], [0, 0], [0, 0]]
             x, y = tf.pad(x, padding), tf.pad(y, padding[:1])
-            seed = tf.constant([trainer.config.seed & 0x7FFFFFFF, _NOISE_STREAM])
-            seed = tf.random.experimental.stateless_fold_in(seed, workers.rank)
-            seed = tf.random.experimental.stateless_fold_in(seed, index)
-            noise = trainer.glow.draw_noise(x.shape, seed)
+            noise = noise_at(glow.config, place, batch_size, seed=trainer.config.seed, stream=TESTING, dtype=glow.dtype)
             values = trainer.evaluate(x, y, noise).numpy()[:n]
             sums += [*values.sum(axis=0, dtype=np.float64), n]
+            place += n
         if workers.any("stop evaluation", flag=stop()):
             return None
     sums = np.asarray(workers.sum(tf.constant(sums, tf.float64), "evaluation"))

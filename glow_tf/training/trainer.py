@@ -13,9 +13,8 @@ from glow_tf.optimizers import beta2_of, make_optimizer
 from glow_tf.polyak import PolyakAverage
 from glow_tf.training import distributed
 from glow_tf.training.config import TrainConfig
+from glow_tf.training.noise import TRAINING, noise_at
 from glow_tf.training.state import METRICS, TrainState
-
-_NOISE_STREAM = 0x6E6F6973  # keeps the training noise apart from whatever else uses the seed
 
 
 class Trainer:
@@ -86,10 +85,11 @@ class Trainer:
         """Takes one optimizer step and waits for its results.
 
         Args:
-          x: uint8 [N, H, W, C], this worker's images.
+          x: uint8 [N, H, W, C], this worker's images; all workers have equally many.
           y: int [N], their classes.
           lr: learning rate; None: the schedule's.
-          noise: dequantisation noise [N, H, W, C]; None: drawn from (seed, step, rank).
+          noise: dequantisation noise [N, H, W, C]; None: a function of the seed and of each image's place in
+            the sequence of all images trained on, so that it does not depend on how many workers share them.
 
         Returns:
           loss, bits_x, bits_y, pred_error: means over all workers' batches, with the weights before
@@ -122,9 +122,9 @@ class Trainer:
         x = tf.convert_to_tensor(x)
         y = None if y is None else tf.convert_to_tensor(y)
         noise = None if noise is None else tf.convert_to_tensor(noise)
-        step = tf.constant(self.state.step, tf.int64)
+        first = tf.constant(self.state.n_images + self.workers.rank * x.shape[0], tf.int64)
         wishes = tf.constant([stop, save], tf.float64)
-        results = self._step_function(x, y, noise, step, tf.constant(lr, tf.float64), wishes)
+        results = self._step_function(x, y, noise, first, tf.constant(lr, tf.float64), wishes)
         self._results = results
         self.state.step += 1
         self.state.n_processed += self.config.n_batch_train * self.workers.size
@@ -154,13 +154,14 @@ class Trainer:
         x: tf.Tensor,
         y: tf.Tensor | None,
         noise: tf.Tensor | None,
-        step: tf.Tensor,
+        first: tf.Tensor,
         lr: tf.Tensor,
         wishes: tf.Tensor,
     ) -> tf.Tensor:
         variables = list(self.variables.values())
         if noise is None:
-            noise = self.glow.draw_noise(x.shape, self._noise_seed(step))
+            glow, seed = self.glow, self.config.seed
+            noise = noise_at(glow.config, first, x.shape[0], seed=seed, stream=TRAINING, dtype=glow.dtype)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             losses = self.glow.losses(x, y, noise)
@@ -184,12 +185,6 @@ class Trainer:
         for name, gradient in zip(self.variables, gradients, strict=True):
             means.append(self.workers.mean(gradient, f"gradient/{name}", compression))
             if self.optimizer.averages_squares:
-                square = tf.square(gradient)
-                squares.append(self.workers.mean(square, f"square/{name}", compression))
+                # never in fp16, where the square of any gradient below 2e-4 is 0, and the step divides by its root
+                squares.append(self.workers.mean(tf.square(gradient), f"square/{name}"))
         return means, squares or None
-
-    def _noise_seed(self, step: tf.Tensor) -> tf.Tensor:
-        """A stateless seed that no other step, worker or run seed shares."""
-        seed = tf.constant([self.config.seed & 0x7FFFFFFF, _NOISE_STREAM], tf.int32)
-        seed = tf.random.experimental.stateless_fold_in(seed, step)
-        return tf.random.experimental.stateless_fold_in(seed, tf.constant(self.workers.rank))

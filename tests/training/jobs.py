@@ -1,0 +1,42 @@
+"""Real Horovod jobs for tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.training.common import REPOSITORY
+
+HOROVODRUN = shutil.which("horovodrun", path=str(Path(sys.executable).parent)) or shutil.which("horovodrun")
+needs_horovod = pytest.mark.skipif(
+    HOROVODRUN is None or importlib.util.find_spec("horovod") is None, reason="Horovod is not installed (make env)"
+)
+
+
+def launch(ranks: int, *command: str) -> subprocess.Popen[str]:
+    """`horovodrun -np RANKS python COMMAND...`, its outputs in one."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [str(HOROVODRUN), "-np", str(ranks), sys.executable, *command],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 240) -> str:
+    """What the process says until its end; it is killed where that does not come."""
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return output
