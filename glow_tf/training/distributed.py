@@ -7,9 +7,10 @@ allocation, is one process and needs no Horovod.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ import tensorflow as tf
 
 from glow_tf.training.config import TrainError
 from glow_tf.training.launch import launched_by_horovod
+
+
+class WorkerLostError(TrainError):
+    """Another worker is gone, so that nothing can be shared with it any more."""
 
 
 class Workers:
@@ -49,6 +54,11 @@ class Workers:
     def any(self, name: str, *, flag: bool) -> bool:
         """Whether the flag is set on any worker."""
         return flag
+
+    @contextlib.contextmanager
+    def noticing_loss(self) -> Iterator[None]:
+        """Within it what fails because another worker is gone raises WorkerLostError."""
+        yield
 
     def on_chief(self, function: Callable[[], Any]) -> Any:
         """Runs the function on rank 0; all get its JSON value, or a TrainError with its message.
@@ -107,6 +117,19 @@ class HorovodWorkers(Workers):
 
     def any(self, name: str, *, flag: bool) -> bool:  # noqa: D102
         return float(self.sum(tf.constant(float(flag)), name)) > 0
+
+    @contextlib.contextmanager
+    def noticing_loss(self) -> Iterator[None]:  # noqa: D102
+        rank = self.rank
+        try:
+            yield
+        except tf.errors.UnknownError as error:  # faults of a program are of other kinds
+            if "Horovod" not in str(error):
+                raise
+            raise WorkerLostError(
+                f"rank {rank} stops because another one has failed or was killed; what it said, or the launcher"
+                " says of it, is the reason. The same command with --resume goes on from the last checkpoint"
+            ) from None
 
     def broadcast(self, variables: Sequence[tf.Variable]) -> None:  # noqa: D102
         for index, variable in enumerate(variables):

@@ -62,7 +62,7 @@ def train(
     data = data or setup.load_data(config, fields.get("image_size", -1))
     model = model if isinstance(model, GlowConfig) else setup.model_config(fields, data)
     setup.check_data(model, data)
-    with Stopper() as stopper:
+    with Stopper() as stopper, workers.noticing_loss():
         return _run(model, config, data, workers, stopper)
 
 

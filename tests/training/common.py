@@ -39,9 +39,9 @@ def flags(logdir: Path, **changes: Any) -> list[str]:
     return arguments
 
 
-def start(logdir: Path, launcher: tuple[str | None, ...] = (), **changes: Any) -> subprocess.Popen[str]:
+def start(logdir: Path, **changes: Any) -> subprocess.Popen[str]:
     """A real process: train.py with these flags."""
-    command = [*filter(None, launcher), sys.executable, "-u", str(REPOSITORY / "train.py"), *flags(logdir, **changes)]
+    command = [sys.executable, "-u", str(REPOSITORY / "train.py"), *flags(logdir, **changes)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)

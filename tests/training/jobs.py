@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -40,3 +41,25 @@ def finish(process: subprocess.Popen[str], seconds: float = 240) -> str:
         process.kill()
         raise
     return output
+
+
+def pid_of(rank: int, text: str) -> int:
+    """The process of this rank whose command line has `text` in it, such as its logdir."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):  # gone meanwhile, or no process
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            if arguments[0] == sys.executable.encode() and text.encode() in arguments:
+                if f"HOROVOD_RANK={rank}".encode() in variables:
+                    return int(entry.name)
+    raise LookupError(f"no rank {rank} of {text}")
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> str:
+    """What the process says up to the line that has this text."""
+    said = []
+    for line in process.stdout or ():
+        said.append(line)
+        if text in line:
+            return "".join(said)
+    raise AssertionError("".join(said))

@@ -1,23 +1,17 @@
-"""Real processes: signals, and two workers under horovodrun."""
+"""Real processes and signals."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import shutil
 import signal
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.training.common import assert_same_run, final_arrays, start
+from tests.training.common import assert_same_run, start
 
 pytestmark = pytest.mark.slow
-HOROVODRUN = shutil.which("horovodrun", path=str(Path(sys.executable).parent)) or shutil.which("horovodrun")
 
 
 def finish(process, seconds=240):
@@ -63,26 +57,3 @@ def test_killed_without_warning(tmp_path):
     assert resumed.returncode == 0 and "from step" in said and "skipped" not in said
     epochs = [json.loads(line).get("epoch") for line in (tmp_path / "train.txt").read_text().splitlines()[1:]]
     assert epochs == list(range(1, 41))
-
-
-@pytest.mark.skipif(
-    HOROVODRUN is None or importlib.util.find_spec("horovod") is None, reason="Horovod is not installed (make env)"
-)
-def test_two_workers(tmp_path):
-    launcher = (HOROVODRUN, "-np", "2")
-    process = start(tmp_path / "two", launcher, n_batch_train=8)
-    said = finish(process)
-    assert process.returncode == 0, said
-    assert "2 worker(s) with 8 images a step, 4 steps an epoch" in said
-    lines = [json.loads(line) for line in (tmp_path / "two/train.txt").read_text().splitlines()]
-    assert [line["n_images"] for line in lines[1:]] == [64, 128, 192]
-    alone = start(tmp_path / "one")
-    finish(alone)
-    one, two = final_arrays(tmp_path / "one"), final_arrays(tmp_path / "two")
-    assert set(one) == set(two)
-    assert all(np.isfinite(array).all() for array in two.values())
-    tests = [
-        float(json.loads((tmp_path / run / "test.txt").read_text().splitlines()[-1])["bits_x"])
-        for run in ("one", "two")
-    ]
-    assert tests[0] == pytest.approx(tests[1], abs=0.1)  # other dequantisation noise, the same images

@@ -1,0 +1,63 @@
+"""One rank of two fails, or is killed: the job ends soon, says why, and can be resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from glow_tf.training import train
+from glow_tf.training.checkpoints import list_checkpoints
+from tests.tolerances import RANKS
+from tests.training.common import MODEL, TRAIN, final_arrays, flags
+from tests.training.jobs import finish, launch, needs_horovod, pid_of, wait_for
+
+pytestmark = [pytest.mark.slow, needs_horovod]
+
+
+def test_a_killed_rank_ends_the_job_and_resuming_gives_the_run_of_one_process(tmp_path):
+    settings = {"n_batch_train": 8, "epochs": 10_000, "checkpoint_steps": 3, "dal": 2}
+    logdir = tmp_path / "two"
+    process = launch(2, "train.py", *flags(logdir, **settings))
+    said = wait_for(process, "epoch 1:")
+    assert "2 worker(s) with 8 images a step, 4 steps an epoch" in said
+    os.kill(pid_of(1, str(logdir)), signal.SIGKILL)
+    killed = time.monotonic()
+    said = finish(process, 60)
+    assert time.monotonic() - killed < 60 and process.returncode == 1
+    assert re.search(r"^Process 1 exit with status code 137", said, re.MULTILINE), said
+    (reason,) = re.findall(r"train.py: error: (.*)", said)
+    assert reason.startswith("rank 0 stops because another one has failed or was killed")
+    assert "]<stderr>:Traceback" not in said
+
+    steps = int(list_checkpoints(logdir / "checkpoints")[-1].name.split("-")[0]) + 6
+    process = launch(2, "train.py", *flags(logdir, **settings, steps=steps, resume=True))
+    said = finish(process)
+    assert process.returncode == 0 and "from step" in said, said
+    alone = tmp_path / "one"
+    train(MODEL, {**TRAIN, **settings, "n_batch_train": 16, "steps": steps, "logdir": str(alone)})
+    one, two = final_arrays(alone), final_arrays(logdir)
+    assert set(one) == set(two)
+    for name, array in one.items():
+        array = np.asarray(array, np.float64)  # there are a boolean and a counter too
+        difference, scale = np.abs(array - two[name]).max(initial=0), np.abs(array).max(initial=0)
+        assert difference <= RANKS["whole run"][0] * scale, (name, difference, scale)
+    for log in ("train.txt", "test.txt"):  # means over all ranks, from which the order of the images does not show
+        lines = [[json.loads(x) for x in (run / log).read_text().splitlines()[1:]] for run in (alone, logdir)]
+        assert len(lines[0]) == len(lines[1]) > 0
+        for ours, theirs in zip(*lines, strict=True):
+            for key in ours.keys() - {"train_time"}:
+                assert float(ours[key]) == pytest.approx(float(theirs[key]), abs=2e-4), (log, key)
+
+
+def test_a_rank_that_fails_ends_the_job_with_its_error(tmp_path):
+    process = launch(2, "tests/training/failing_rank.py", str(tmp_path / "run"))
+    said = finish(process, 120)
+    assert process.returncode == 1
+    assert "[1]<stderr>:RuntimeError: the third batch is damaged" in said
+    assert "WorkerLostError: rank 0 stops because another one has failed or was killed" in said
