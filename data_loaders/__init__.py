@@ -6,7 +6,8 @@
         ...
 
 Problems at hand: `digits` (ships with this package), `mnist`, `cifar10`, `folder` (any tree of PNG
-and JPEG images).
+and JPEG images), and the original's TFRecords: `imagenet-oord`, `imagenet`, `celeba`, `lsun`,
+`lsun_realnvp`.
 
 How to add a problem
 --------------------
@@ -17,8 +18,8 @@ How to add a problem
    `request` (data_loaders.registry.Request) has what every problem is asked for, already checked;
    keyword-only parameters become the problem's options. Raise DataError, naming the file and what
    is allowed, before any work.
-2. Give DataSet a train and a test Source (data_loaders.sources): labels, the shape of the stored
-   images, and `images`, which turns numbers into images. Small data: ArraySource.
+2. Give DataSet a train and a test Source (data_loaders.sources): labels, their number, the shape of
+   the stored images, and `images`, which turns numbers into images. Small data: ArraySource.
    Shuffling, sharing among ranks, resuming, augmentation and area downsampling then come by
    themselves.
 3. Add its line to data_loaders/registry.py, or call `data_loaders.register("name", load)` from
@@ -30,13 +31,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from data_loaders.errors import DataError
+from data_loaders.errors import DataError, as_data_errors
 from data_loaders.registry import Request, check_problem, load, problems, register
 
 if TYPE_CHECKING:
     from data_loaders.dataset import DataSet
 
-__all__ = ["DataError", "DataSet", "Request", "check_problem", "load", "problems", "register"]
+__all__ = ["DataError", "DataSet", "Request", "as_data_errors", "check_problem", "load", "problems", "register"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,7 @@ from data_loaders.augment import NO_AUGMENTATION, Augmentation, augment
 from data_loaders.errors import DataError
 from data_loaders.registry import MAX_SEED, Request
 from data_loaders.resize import check_downsampling, downsample, to_uint8
-from data_loaders.sources import Source
+from data_loaders.sources import Described
 
 _ENDLESS = np.iinfo(np.int64).max
 
@@ -35,8 +36,8 @@ class DataSet:
     def __init__(
         self,
         request: Request,
-        train: Source,
-        test: Source,
+        train: Described,
+        test: Described,
         *,
         n_y: int,
         augmentation: Augmentation = NO_AUGMENTATION,
@@ -49,8 +50,8 @@ class DataSet:
 
         Args:
           request: what was asked for; image_size must be a whole fraction of the sources' size.
-          train: the training images.
-          test: the test images.
+          train: the training images: a Source, unless a subclass reads in another way.
+          test: the test images, likewise.
           n_y: number of classes.
           augmentation: of the training images.
           class_names: see the class.
@@ -63,7 +64,7 @@ class DataSet:
         """
         height, width, channels = train.image_shape
         size = check_downsampling(request.problem, (height, width), request.image_size)
-        n_test = len(test.labels)
+        n_test = len(test)
         if request.n_test is not None and request.n_test > n_test:
             raise DataError(
                 f"n_test is {request.n_test}, but problem {request.problem!r} has {n_test} test images here."
@@ -71,18 +72,21 @@ class DataSet:
         self.name = request.problem
         self.image_shape: tuple[int, int, int] = (*size, channels)
         self.n_y = n_y
-        self.n_train = len(train.labels)
+        self.n_train = len(train)
         self.n_test = n_test if request.n_test is None else request.n_test
         self.class_names = None if class_names is None else tuple(class_names)
         self.attributes = None if attributes is None else tuple(attributes)
         self.augmentation = augmentation
         self._attribute_values = attribute_values
         self._file_names = file_names
-        self._sources = {"train": train, "test": test}
-        with tf.device("CPU:0"):  # where the input pipeline runs
-            self._labels = {s: tf.constant(self._sources[s].labels) for s in self._sources}
+        self._sources: dict[str, Any] = {"train": train, "test": test}
         self._seed = request.seed
         self._workers = tf.data.AUTOTUNE if request.workers is None else request.workers
+
+    @property
+    def skipped(self) -> int:
+        """Damaged images that were met so far in this process, and left out."""
+        return 0
 
     def __repr__(self) -> str:
         return f"<DataSet {self.describe()}>"
@@ -118,12 +122,12 @@ class DataSet:
             nothing.
           seed: of the order and augmentation; None for the one given to `load`.
         """
-        _check_share(batch_size, rank, size)
+        check_share(batch_size, rank, size)
         if not isinstance(start, int) or start < 0:
             raise DataError(f"start must be a whole number >= 0; got {start!r}.")
         seed = self._check_seed(seed)
         steps = tf.data.Dataset.range(start, _ENDLESS // (batch_size * size))
-        return self._pipeline(
+        return self._map(
             steps,
             lambda step: self._training_batch(sampling.first_position(step, batch_size, rank, size), batch_size, seed),
         )
@@ -146,17 +150,17 @@ class DataSet:
           rank: which process asks.
           size: of how many.
         """
-        _check_share(batch_size, rank, size)
+        check_share(batch_size, rank, size)
         count = self._count(split)
         bounds = sampling.bounds_in_order(count, batch_size, rank, size)
         ranges = tf.data.Dataset.from_tensor_slices((bounds[:-1], bounds[1:]))
-        source, labels = self._sources[split], self._labels[split]
+        source, labels = self._sources[split], self._label_tensor(split)
 
         def batch(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             indices = tf.range(first, last)
             return self._finish(source.images(indices)), tf.gather(labels, indices)
 
-        return self._pipeline(ranges, batch)
+        return self._map(ranges, batch)
 
     def init_batch(
         self, n: int, *, rank: int = 0, size: int = 1, seed: int | None = None
@@ -170,7 +174,7 @@ class DataSet:
         Returns:
           x uint8 [n, H, W, C] and y int32 [n] as NumPy arrays.
         """
-        _check_share(n, rank, size)
+        check_share(n, rank, size)
         seed = self._check_seed(seed) ^ sampling.INIT_SEED_OFFSET
         with tf.device("CPU:0"):
             x, y = self._training_batch(tf.constant(rank * n, tf.int64), n, seed)
@@ -199,17 +203,17 @@ class DataSet:
         if self.augmentation:
             images = augment(images, sampling.uniforms(first, batch_size, seed), self.augmentation)
         images = tf.ensure_shape(self._finish(images), [batch_size, *self.image_shape])
-        return images, tf.ensure_shape(tf.gather(self._labels["train"], indices), [batch_size])
+        return images, tf.ensure_shape(tf.gather(self._label_tensor("train"), indices), [batch_size])
 
-    def _pipeline(self, numbers: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
-        """Maps numbers to batches, several at once and in order."""
+    def _label_tensor(self, split: str) -> tf.Tensor:
+        with tf.device("CPU:0"):  # where the input pipeline runs
+            return tf.constant(self._sources[split].labels)
+
+    def _map(self, numbers: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
+        """Maps to batches, several at once and in order."""
         function = tf.autograph.experimental.do_not_convert(function)  # nothing to convert: quicker
-        options = tf.data.Options()
-        options.deterministic = True
-        # Batches differ by rank already; a distribution strategy must not share them out again.
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         batches = numbers.map(function, num_parallel_calls=self._workers, deterministic=True)
-        return batches.with_options(options).prefetch(2)
+        return batches.with_options(without_sharding()).prefetch(2)
 
     def _finish(self, images: tf.Tensor) -> tf.Tensor:
         """From the sources' size and dtype to those of the data set."""
@@ -230,7 +234,16 @@ class DataSet:
         return seed
 
 
-def _check_share(batch_size: int, rank: int, size: int) -> None:
+def without_sharding() -> tf.data.Options:
+    """Options of pipelines whose batches differ by rank already: a strategy must not share them out again."""
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return options
+
+
+def check_share(batch_size: int, rank: int, size: int) -> None:
+    """Raises DataError for a batch size, rank or size that cannot be."""
     if not isinstance(batch_size, int) or batch_size < 1:
         raise DataError(f"The batch size must be a whole number >= 1; got {batch_size!r}.")
     if not isinstance(size, int) or not isinstance(rank, int) or not 0 <= rank < size:

@@ -34,6 +34,8 @@ class Request:
       n_test: how many test images to use, None for all.
       seed: of the order and the augmentation of the training images.
       workers: images or batches prepared at once; None lets tf.data decide.
+      readers: files read at once, by the problems that read while training.
+      skip_corrupt: leave out damaged images, with a warning, instead of raising.
     """
 
     problem: str
@@ -44,6 +46,8 @@ class Request:
     n_test: int | None = None
     seed: int = 0
     workers: int | None = None
+    readers: int = 1
+    skip_corrupt: bool = False
 
     def refuse_category(self) -> None:
         """For problems that have no categories.
@@ -61,6 +65,11 @@ _LOADERS: dict[str, str | Loader] = {
     "mnist": "data_loaders.mnist:load",
     "cifar10": "data_loaders.cifar10:load",
     "folder": "data_loaders.folder:load",
+    "imagenet-oord": "data_loaders.tfrecords:load",
+    "imagenet": "data_loaders.tfrecords:load",
+    "celeba": "data_loaders.tfrecords:load",
+    "lsun": "data_loaders.tfrecords:load",
+    "lsun_realnvp": "data_loaders.tfrecords:load",
 }
 
 
@@ -130,6 +139,8 @@ def load(
     n_test: int = -1,
     seed: int = 0,
     workers: int | None = None,
+    readers: int = 1,
+    skip_corrupt: bool = False,
     **options: Any,
 ) -> DataSet:
     """Loads a problem's data.
@@ -144,6 +155,8 @@ def load(
       seed: default seed of the order and augmentation of the training images. Does not touch the
         train/test split.
       workers: how many images or batches are prepared at once; None lets tf.data decide.
+      readers: how many files are read at once, by the problems that read while training.
+      skip_corrupt: leave out damaged images, with a warning, instead of raising.
       **options: the problem's own (see its module); unknown ones are an error.
 
     Returns:
@@ -162,6 +175,8 @@ def load(
         n_test=None if n_test == -1 else _check_int("n_test", n_test, "a positive integer, or -1 for all", 1, MAX_SEED),
         seed=_check_int("seed", seed, "an integer from 0 to 2**63 - 1", 0, MAX_SEED),
         workers=None if workers is None else _check_int("workers", workers, "a positive integer or None", 1, 4096),
+        readers=_check_int("readers", readers, "a positive integer", 1, 4096),
+        skip_corrupt=bool(skip_corrupt),
     )
     if isinstance(loader, str):
         module, _, function = loader.partition(":")

@@ -8,16 +8,26 @@ import numpy as np
 import tensorflow as tf
 
 
-class Source(Protocol):
-    """Images that can be had in any order.
+class Described(Protocol):
+    """Images with labels.
 
     Attributes:
       labels: int32 [n], the class of every image.
       image_shape: (H, W, C) of the images as they are stored.
     """
 
-    labels: np.ndarray
     image_shape: tuple[int, int, int]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """See the class."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class Source(Described, Protocol):
+    """Images that can be had in any order."""
 
     def images(self, indices: tf.Tensor) -> tf.Tensor:
         """The images of given numbers, int64 [b] -> uint8 [b, H, W, C], as operations of TensorFlow.
@@ -35,11 +45,19 @@ class ArraySource:
             raise ValueError(f"images must be uint8 [N, H, W, C], got {images.dtype} {list(images.shape)}")
         if labels.shape != images.shape[:1]:
             raise ValueError(f"{images.shape[0]} images but labels of shape {list(labels.shape)}")
-        self.labels = labels.astype(np.int32)
+        self._labels = labels.astype(np.int32)
         height, width, channels = images.shape[1:]
         self.image_shape = (height, width, channels)
         with tf.device("CPU:0"):  # the input pipeline runs there
             self._images = tf.constant(images)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """See Source."""
+        return self._labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
 
     def images(self, indices: tf.Tensor) -> tf.Tensor:
         """See Source."""

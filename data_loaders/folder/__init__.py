@@ -61,12 +61,14 @@ def load(
       labels: "folders" (an error without two sub-folders), "none", or "auto": folders where there
         are any.
       test_fraction: share of the test images where a hash decides.
-      bad_images: "error", or "skip" to warn and go on without them.
+      bad_images: "error", or "skip" to warn and go on without them (also with request.skip_corrupt).
       check: "decode" every file before training, or only the "headers".
       memory_mb: the most mebibytes of decoded images to keep in memory, 0 to keep none.
     """
     _check_choice("labels", labels, ("auto", "folders", "none"))
     _check_choice("bad_images", bad_images, ("error", "skip"))
+    if request.skip_corrupt:
+        bad_images = "skip"
     _check_choice("check", check, ("decode", "headers"))
     if not 0 < test_fraction < 1:
         raise DataError(f"test_fraction must be between 0 and 1; got {test_fraction!r}.")
@@ -184,9 +186,7 @@ def _report(root: str, bad: dict[str, BadImageError], count: int, bad_images: st
     lines = [f"{printable(name)} {error}" for name, error in sorted(bad.items())]
     message = f"{len(bad)} of {count} images in {printable(root)} cannot be used:\n{listing(lines)}"
     if bad_images == "error" or len(bad) == count:
-        raise DataError(
-            f"{message}\nRemove them or choose a smaller image_size (in Python, bad_images='skip' leaves them out)."
-        )
+        raise DataError(f"{message}\nRemove them or choose a smaller image_size (or --skip_corrupt leaves them out).")
     warnings.warn(message, stacklevel=3)
 
 

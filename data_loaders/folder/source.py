@@ -29,10 +29,18 @@ class FileSource:
         image_shape: tuple[int, int, int],
         workers: int,
     ) -> None:
-        self.labels = labels.astype(np.int32)
+        self._labels = labels.astype(np.int32)
         self.image_shape = image_shape
         self._root, self._names = root, tuple(names)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+
+    @property
+    def labels(self) -> np.ndarray:
+        """See Source."""
+        return self._labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
 
     def images(self, indices: tf.Tensor) -> tf.Tensor:
         """See Source."""

@@ -21,6 +21,7 @@ import warnings
 from types import ModuleType
 from typing import Any
 
+import data_loaders
 from glow_tf.commands.arguments import PROGRAM, Parser
 from glow_tf.quiet import import_tensorflow
 
@@ -71,7 +72,8 @@ def main(argv: list[str] | None = None) -> int:
         try:
             module.check(args)
             import_tensorflow()
-            module.run(args)
+            with data_loaders.as_data_errors():
+                module.run(args)
         except KeyboardInterrupt:
             print(f"{PROGRAM}: stopped", file=sys.stderr)
             return _INTERRUPTED

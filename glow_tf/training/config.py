@@ -66,6 +66,7 @@ class TrainConfig:
       checkpoint_minutes: longest time between checkpoints.
       checkpoint_steps: steps between checkpoints; 0: by time only.
       dry_run: one step of everything, to see that the run would work.
+      skip_corrupt: go on without damaged images, with a warning, instead of ending.
 
     Raises:
       ConfigError: a value is not allowed.
@@ -110,6 +111,7 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int = 0
     dry_run: bool = False
+    skip_corrupt: bool = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -60,6 +60,7 @@ _HELP = {
     "checkpoint_minutes": "longest time between checkpoints",
     "checkpoint_steps": "steps between checkpoints; 0: by time only",
     "dry_run": "one step of everything, to see that the run would work",
+    "skip_corrupt": "go on without damaged images, with a warning",
 }
 _CHOICES = {
     "optimizer": training.OPTIMIZERS,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import data_loaders
 from glow_tf.config import GlowConfig
 from glow_tf.saving import save as save_model
 from glow_tf.training import checkpoints, distributed, run_folder, setup
@@ -62,7 +63,7 @@ def train(
     data = data or setup.load_data(config, fields.get("image_size", -1))
     model = model if isinstance(model, GlowConfig) else setup.model_config(fields, data)
     setup.check_data(model, data)
-    with Stopper() as stopper, workers.noticing_loss():
+    with Stopper() as stopper, workers.noticing_loss(), data_loaders.as_data_errors():
         return _run(model, config, data, workers, stopper)
 
 
@@ -90,6 +91,8 @@ def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: distributed
     where, average = logdir / "model", trainer.average if config.polyak else None
     workers.on_chief(lambda: save_model(glow, where, average))
     reports.flush()
+    if data.skipped:
+        reports.say(f"{data.skipped} damaged images were skipped")
     test, steps = inspection.test if completed else None, trainer.state.step
     if test:
         which = "the Polyak average" if config.polyak else "the last weights"

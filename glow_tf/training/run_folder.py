@@ -16,7 +16,7 @@ EXIT_FILE = "exit_code"  # of the run in this folder, for who started it with ho
 # A run may go on with other values of these: they say where things are and how long, not what comes out.
 _FREE = {
     "verbose", "logdir", "data_dir", "image_dir", "fmap", "pmap", "epochs", "steps", "resume",
-    "checkpoint_minutes", "checkpoint_steps",
+    "checkpoint_minutes", "checkpoint_steps", "skip_corrupt",
 }  # fmt: skip
 _OUTPUTS = ("train.txt", "test.txt", "epoch_*_sample_*.png", "events", "checkpoints", "model", EXIT_FILE)
 

@@ -29,6 +29,8 @@ def load_data(config: TrainConfig, image_size: Any) -> Any:
         n_test=config.n_test,
         seed=config.seed,
         workers=config.pmap,
+        readers=config.fmap,
+        skip_corrupt=config.skip_corrupt,
     )
 
 

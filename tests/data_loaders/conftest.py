@@ -8,7 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
+
+from data_loaders.tfrecords.examples import make_record
+from data_loaders.tfrecords.naming import shard_name
 
 SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -71,6 +75,29 @@ def write_images(tmp_path, rng):
             shape = size if mode == "L" else (*size, len(mode))
             Image.fromarray(rng.integers(0, 256, shape, np.uint8), mode).save(path)
         return root
+
+    return write
+
+
+@pytest.fixture
+def write_records(tmp_path, rng):
+    """A function (counts, shape, n_y, attributes, folder, side) -> folder of TFRecords of random images.
+
+    Shards are written by TensorFlow itself. counts: of every shard, for each split.
+    """
+
+    def write(counts=None, shape=(8, 8, 3), n_y=1, attributes=0, folder="records", side=None):
+        counts = counts or {"train": (11, 11, 10), "validation": (4, 4)}
+        for split, shards in counts.items():
+            (tmp_path / folder / split).mkdir(parents=True, exist_ok=True)
+            for shard, count in enumerate(shards):
+                path = tmp_path / folder / split / shard_name(split, side or shape[0], shard, len(shards))
+                with tf.io.TFRecordWriter(str(path)) as writer:
+                    for number in range(count):
+                        attr = rng.choice([-1, 1], attributes)
+                        image = rng.integers(0, 256, shape, np.uint8)
+                        writer.write(make_record(image, (number + shard) % n_y, attr))
+        return tmp_path / folder
 
     return write
 
