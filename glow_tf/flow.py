@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from glow_tf import singularity
 from glow_tf.layers.actnorm import ActNorm
 from glow_tf.layers.base import Layer, Part, Weights, scale_of
 from glow_tf.layers.coupling import AdditiveCoupling, AffineCoupling, Coupling
@@ -64,26 +65,27 @@ class FlowStep(Layer):
         self.add_part("coupling", _COUPLINGS[coupling], channels, width, compute_dtype=compute_dtype)
 
     @property
-    def _layers(self) -> list[tuple[str, Layer]]:
+    def layers(self) -> list[tuple[str, Layer]]:
+        """The three, with their names, in the order of `forward`."""
         return [(name, getattr(self, name)) for name in ("actnorm", "permutation", "coupling")]
 
     def forward_with(self, weights: Weights, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         total = per_example(x, 0.0)
-        for name, layer in self._layers:
+        for name, layer in self.layers:
             x, log_det = layer.forward_with(weights[name], x)
             total += log_det
         return x, total
 
     def inverse_with(self, weights: Weights, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         total = per_example(y, 0.0)
-        for name, layer in reversed(self._layers):
+        for name, layer in reversed(self.layers):
             y, log_det = layer.inverse_with(weights[name], y)
             total += log_det
         return y, total
 
     def initialize_with(self, weights: Weights, x: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor, tf.Tensor]:
         values, total = {}, per_example(x, 0.0)
-        for name, layer in self._layers:
+        for name, layer in self.layers:
             values[name], x, log_det = layer.initialize_with(weights[name], x)
             total += log_det
         return {name: value for name, value in values.items() if value}, x, total
@@ -92,6 +94,8 @@ class FlowStep(Layer):
         """(the weights as the loops use them, log|det| per pixel of actnorm and permutation); stacked or not."""
         bias, scale = weights["actnorm"]["b"], scale_of(weights["actnorm"]["logs"])
         matrix, inverse, log_det = self.permutation.matrices(weights["permutation"])
+        if isinstance(self.permutation, InvertibleConv1x1):
+            singularity.watch(matrix, inverse)
         folded = FoldedStep(
             matrix=scale[..., :, tf.newaxis] * matrix,
             offset=tf.squeeze((bias * scale)[..., tf.newaxis, :] @ matrix, -2),

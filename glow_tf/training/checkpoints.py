@@ -12,7 +12,7 @@ It is written under another name, flushed to disk and then renamed, so a checkpo
 not at all; the manifest shows later damage. No file holds pickles.
 
 Nothing random has to be kept: the order of the data is a function of (seed, epoch), augmentation of
-(seed, position), and noise of (seed, step, rank), all of them counters in state.json.
+(seed, position), and noise of (seed, position, rollbacks); all of these are in config.json and state.json.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ OPTIMIZERS = ("adam", "adamax", "adam2")
 MEMORIES = ("store", "checkpoint", "reversible")
 PRECISIONS = ("float32", "bfloat16")
 COMPRESSIONS = ("none", "fp16")
+ON_NAN = ("stop", "skip", "rollback")
 
 
 class TrainError(ValueError):
@@ -67,6 +68,10 @@ class TrainConfig:
       checkpoint_steps: steps between checkpoints; 0: by time only.
       dry_run: one step of everything, to see that the run would work.
       skip_corrupt: go on without damaged images, with a warning, instead of ending.
+      on_nan: what follows a step whose loss or gradient is not finite, or with a 1x1 convolution close to
+        singular: stop; skip, the update is left out; rollback, to the last checkpoint, with half the learning
+        rate and fresh noise.
+      clip_grad_norm: largest global norm of the averaged gradient; a larger one is scaled down to it. 0 is off.
 
     Raises:
       ConfigError: a value is not allowed.
@@ -112,6 +117,8 @@ class TrainConfig:
     checkpoint_steps: int = 0
     dry_run: bool = False
     skip_corrupt: bool = False
+    on_nan: str = "stop"
+    clip_grad_norm: float = 0.0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -120,6 +127,7 @@ class TrainConfig:
             ("optimizer", OPTIMIZERS),
             ("precision", PRECISIONS),
             ("compression", COMPRESSIONS),
+            ("on_nan", ON_NAN),
             ("memory", (None, *MEMORIES)),
             ("dal", (0, 1, 2)),
             ("gradient_checkpointing", (0, 1)),
@@ -182,6 +190,7 @@ _AT_LEAST: dict[str, float] = {
     "lr": 0, "epochs": 1, "epochs_warmup": 0, "epochs_full_valid": 1, "anchor_size": 1,
     "n_sample": 1, "epochs_full_sample": 1, "seed": 0, "steps": 0, "train_its": 0,
     "checkpoint_minutes": 0, "checkpoint_steps": 0,
+    "clip_grad_norm": 0,
 }  # fmt: skip
 
 

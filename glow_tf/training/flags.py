@@ -61,12 +61,15 @@ _HELP = {
     "checkpoint_steps": "steps between checkpoints; 0: by time only",
     "dry_run": "one step of everything, to see that the run would work",
     "skip_corrupt": "go on without damaged images, with a warning",
+    "on_nan": "after a step that is not finite, or a convolution close to singular: stop, skip it, or rollback",
+    "clip_grad_norm": "largest norm of the gradient; 0: any",
 }
 _CHOICES = {
     "optimizer": training.OPTIMIZERS,
     "memory": training.MEMORIES,
     "precision": training.PRECISIONS,
     "compression": training.COMPRESSIONS,
+    "on_nan": training.ON_NAN,
     "dal": (0, 1, 2),
     "gradient_checkpointing": (0, 1),
 }

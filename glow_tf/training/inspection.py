@@ -68,6 +68,10 @@ class Inspection:
         self.picture = next((path for path in pictures if path.stem.endswith("_sample_4")), self.picture)
         self._reports.drawn(pictures)
 
+    def forget(self) -> None:
+        """The run went back: what was evaluated and drawn is to be done again."""
+        self._test, self._drawn_epoch = None, 0
+
     def complete(self, epoch: int) -> bool:
         """Makes up for what this epoch or step has not had yet; False where a signal came meanwhile."""
         if self._test is None or self._test[0] != self._trainer.state.step:

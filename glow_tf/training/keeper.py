@@ -36,6 +36,7 @@ class Keeper:
         if state is None:
             return False
         self._trainer.state = TrainState.from_dict(state)
+        self._trainer.forget_steps()
         for variables in groups.values():
             workers.broadcast(list(variables.values()))
         self._kept = state
@@ -46,9 +47,13 @@ class Keeper:
         """Writes a checkpoint, unless the last one is of this very moment; `path` says where it is.
 
         Call it on all workers at once, and outside `Trainer.averaged`.
+
+        Raises:
+          DivergedError: the next step would not be fine. Nothing was written.
         """
         if self._trainer.is_averaged:
             raise RuntimeError("the model has the averaged weights; save outside `averaged()`")
+        self._trainer.probe()
         groups, state = self._groups(), self._trainer.state.to_dict()
         if best or state != self._kept:
             self.path = self._trainer.workers.on_chief(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
 import tensorflow as tf
 
+from glow_tf.training import diagnosis
 from glow_tf.training.config import TrainError
+from glow_tf.training.health import LOWER, MOST_ROLLBACKS, MOST_SKIPS, DivergedError, describe
 from glow_tf.training.inspection import Inspection
 from glow_tf.training.interrupt import Stopper
 from glow_tf.training.keeper import Keeper
 from glow_tf.training.reports import Reports
+from glow_tf.training.state import TrainState
 from glow_tf.training.trainer import Trainer
 
 
@@ -44,19 +46,35 @@ class Loop:
     ) -> None:
         self.trainer, self.data, self.keeper, self.reports = trainer, data, keeper, reports
         self.inspection, self.stopper, self.batch, self.total = inspection, stopper, batch, total
-        self.config, self.workers, self.state = trainer.config, trainer.workers, trainer.state
+        self.config, self.workers = trainer.config, trainer.workers
         self._wishes = {"stop": False, "save": False}
         self._clock = time.monotonic()
+
+    @property
+    def state(self) -> TrainState:
+        """Where the run stands; a rollback replaces it."""
+        return self.trainer.state
 
     def run(self) -> bool:
         """Steps and epochs; whether they came to their end, with the last evaluation and pictures.
 
+        Everything up to the last step is then saved.
+
         Raises:
-          TrainError: training diverged.
+          TrainError: training diverged, and `on_nan` has no other way.
         """
-        return self._steps() and self._last_words()
+        if self.config.on_nan == "rollback" and not self.keeper.path:
+            self.keeper.save()  # so that there is always one to go back to
+        while True:
+            try:
+                finished = self._steps()
+                self.keeper.save()
+                return finished and self._last_words()
+            except DivergedError as fault:
+                self._recover(fault)
 
     def _steps(self) -> bool:
+        self._wishes = dict.fromkeys(self._wishes, False)
         batches = self._batches()
         pending: tf.Tensor | None = None
         self._start_epoch()
@@ -77,7 +95,13 @@ class Loop:
                 self._start_epoch()
                 continue
             wanted = self.keeper.wanted()
-            results = self._dispatch(*next(batches), save=wanted)
+            x, y = next(batches)
+            try:
+                results = self.trainer.dispatch(x, y, stop=self.stopper.asked, save=wanted)
+            except DivergedError:
+                if pending is not None:
+                    self._count(pending)  # it comes first, and may say the same
+                raise
             if pending is not None:
                 self._count(pending)
             pending = results
@@ -100,42 +124,63 @@ class Loop:
         self.reports.start_epoch()
         self._clock = time.monotonic()
 
-    def _dispatch(self, x: tf.Tensor, y: tf.Tensor, *, save: bool) -> tf.Tensor:
-        try:
-            return self.trainer.dispatch(x, y, stop=self.stopper.asked, save=save)
-        except tf.errors.InvalidArgumentError as error:
-            if "not invertible" not in str(error):
-                raise
-            raise self._diverged("a 1x1 convolution is not invertible any more") from None
-
     def _count(self, results: tf.Tensor) -> None:
         """Takes a step's numbers in, and what any worker wished at that step."""
         metrics, state, now = self.trainer.read(results), self.state, time.monotonic()
         seconds, self._clock = now - self._clock, now
         state.train_time += seconds
-        if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
-            raise self._diverged(f"the loss is {metrics['loss']}, its gradient's norm {metrics['grad_norm']}")
+        for wish in self._wishes:
+            self._wishes[wish] |= metrics[wish] > 0
+        if not metrics["fine"]:
+            state.skip()
+            self.reports.say(f"step {int(metrics['step']) + 1} skipped: {describe(metrics)}")
+            if state.skipped_in_a_row >= MOST_SKIPS:
+                raise DivergedError(f"{MOST_SKIPS} steps in a row had to be skipped", int(metrics["step"]))
+            return
         state.add(metrics)
         self.reports.progress.step(state, metrics, self.batch * self.workers.size)
         if self.config.verbose:
             self.reports.say(f"{state.n_processed} {seconds:.3f} {metrics}")
-        for wish in self._wishes:
-            self._wishes[wish] |= metrics[wish] > 0
 
-    def _diverged(self, what: str) -> TrainError:
-        """The error for a run that cannot go on; every worker comes to it at the same step."""
-        state = self.state
-        return TrainError(
-            f"training diverged in epoch {state.epochs_done + 1}, step {state.epoch_step + 1}: {what}. Nothing was"
-            " saved since the last checkpoint. A lower --lr or a longer --epochs_warmup may help, in a new --logdir"
-            f" with --restore_path {self.config.logdir} where that has a checkpoint"
+    def _recover(self, fault: DivergedError) -> None:
+        """Rolls back where `on_nan` says so; every worker comes here at the same step.
+
+        Raises:
+          TrainError: that is not wanted, or did not help.
+        """
+        epoch, in_epoch = divmod(fault.step, self.trainer.train_its)
+        batch = self.trainer.batch_of(fault.step)
+        finding = batch and diagnosis.find_fault(self.trainer.glow, *batch)
+        finding = diagnosis.agree(self.workers, finding or None)
+        what = f"training diverged in epoch {epoch + 1}, step {in_epoch + 1}: {fault}"
+        what += f". First fault: {finding}" if finding else ""
+        rollbacks = self.state.rollbacks + 1
+        if self.config.on_nan != "rollback" or rollbacks > MOST_ROLLBACKS:
+            raise TrainError(f"{what}. {self._advice()}")
+        self.keeper.restore(self.reports.say)
+        self.state.rollbacks = rollbacks
+        self.reports.rewind()
+        self.inspection.forget()
+        self.reports.say(
+            f"{what}. Back to step {self.state.step}, with {LOWER**rollbacks:g} times the learning rate and fresh noise"
         )
+
+    def _advice(self) -> str:
+        """What a user may try."""
+        here, saved = self.config.logdir, bool(self.keeper.path)
+        ways = ["a lower --lr, a longer --epochs_warmup or --clip_grad_norm"]
+        ways[0] += f", in a new --logdir with --restore_path {here}" if saved else ", in a new --logdir"
+        if saved and self.config.on_nan == "stop":
+            ways.insert(0, "--resume --on_nan rollback, which goes on from the last checkpoint more slowly")
+        return f"Nothing was saved since the last checkpoint. What may help: {'; or '.join(ways)}"
 
     def _end_epoch(self) -> bool:
         """Logs, evaluates, draws and closes the epoch; False where a signal came meanwhile."""
         state, config, epoch = self.state, self.config, self.state.epochs_done + 1
-        self.reports.trained(epoch)
         validate = epoch % config.epochs_full_valid == 0
+        if validate:
+            self.trainer.probe()  # before anything of it is written down
+        self.reports.trained(epoch)
         best = False
         if validate:
             test = self.inspection.evaluate(epoch)

@@ -27,18 +27,27 @@ class Reports:
 
     def __init__(self, trainer: Trainer, logdir: Path, *, total: int, header: Mapping[str, Any], resumed: bool) -> None:
         self._trainer, self._total, self._resumed = trainer, total, resumed
+        self._logdir, self._header = logdir, header
         self._chief = trainer.workers.is_chief
         self.progress = Progress(shown=self._chief, total_steps=total)
         self.say = self.progress.say
         if self._chief:
-            state = trainer.state if resumed else None
-            self._train = ResultLog(logdir / "train.txt", header, state)
-            self._test = ResultLog(logdir / "test.txt", header, state, trainer.config.epochs_full_valid)
+            self._open_logs(trainer.state if resumed else None)
             self._board = TensorBoard(logdir / "events")
 
     @property
     def _state(self) -> TrainState:
         return self._trainer.state
+
+    def rewind(self) -> None:
+        """The run went back to `trainer.state`: the lines of what it will do again are dropped."""
+        if self._chief:
+            self._open_logs(self._state)
+
+    def _open_logs(self, state: TrainState | None) -> None:
+        self._train = ResultLog(self._logdir / "train.txt", self._header, state)
+        every = self._trainer.config.epochs_full_valid
+        self._test = ResultLog(self._logdir / "test.txt", self._header, state, every)
 
     def begin(self, name: str, batch: int, logdir: Path) -> None:
         """One line about the run as a whole."""
@@ -59,9 +68,12 @@ class Reports:
         self.progress.end_epoch()
         if self._chief:
             state, means = self._state, self._state.epoch_means()
-            self._train.log(means, **self._counters(epoch), train_time=int(state.train_time))
-            lr = self._trainer.config.lr_at(state.n_processed)
-            self._board.scalars({**means, "lr": lr}, state.step, "train")
+            counters = {**self._counters(epoch), "train_time": int(state.train_time)}
+            if state.epoch_skipped:
+                counters["skipped"] = state.epoch_skipped
+            self._train.log(means, **counters)
+            values = {"lr": self._trainer.learning_rate, "skipped": state.skipped, "rollbacks": state.rollbacks}
+            self._board.scalars({**means, **values, **self._trainer.latest()}, state.step, "train")
             self._board.actnorm_scales(self._trainer.glow.named_variables(), state.step)
             self.say(f"epoch {epoch}: train bits/dim {means['bits_x']:.4f}, {state.train_time:.0f} s")
 

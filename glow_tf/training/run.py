@@ -87,7 +87,6 @@ def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: distributed
     _warn_of_short_memory(trainer, reports)
     completed = Loop(trainer, data, keeper, reports, inspection, stopper, batch=batch, total=total).run()
     reports.progress.end_epoch()
-    keeper.save()
     where, average = logdir / "model", trainer.average if config.polyak else None
     workers.on_chief(lambda: save_model(glow, where, average))
     reports.flush()

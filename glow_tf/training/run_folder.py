@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glow_tf.training.config import TrainError
+from glow_tf.config import GlowConfig
+from glow_tf.training.config import TrainConfig, TrainError
 from glow_tf.training.files import write_json, write_text
 
 CONFIG_FILE = "config.json"
@@ -87,12 +89,20 @@ def end(logdir: Path, exit_code: int) -> None:
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """What two configurations differ in, of what decides the results: "lr is 0.1 there, 0.2 here"."""
     found = []
-    for part in ("model", "train"):
-        old, new = there[part], here[part]
+    for part, defaults in (("model", GlowConfig), ("train", TrainConfig)):
+        old, new = {**_defaults(defaults), **there[part]}, here[part]
+        if old.get("on_nan") == "stop":  # a run that stopped may go on with another policy; the others are kept
+            old["on_nan"] = new.get("on_nan")
         for name in sorted((set(old) | set(new)) - _FREE):
             if old.get(name) != new.get(name):
                 found.append(f"{name} is {old.get(name)!r} there, {new.get(name)!r} here")
     return found
+
+
+def _defaults(kind: Any) -> dict[str, Any]:
+    """What a run of an earlier version had for settings that it did not know."""
+    fields = dataclasses.fields(kind)
+    return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
 
 
 def _remove_outputs(logdir: Path) -> None:

@@ -21,6 +21,10 @@ class TrainState:
       train_time: seconds spent in training steps.
       best_loss: lowest loss of a full validation, or None.
       epoch_sums: sums over the open epoch's steps of METRICS.
+      skipped: steps whose update was left out (on_nan skip); they count as steps, and in epoch_step.
+      epoch_skipped: those of the open epoch.
+      skipped_in_a_row: those since the last one that was not.
+      rollbacks: how often the run went back (on_nan rollback); each halved the learning rate.
     """
 
     step: int = 0
@@ -31,21 +35,33 @@ class TrainState:
     train_time: float = 0.0
     best_loss: float | None = None
     epoch_sums: list[float] = dataclasses.field(default_factory=lambda: [0.0] * len(METRICS))
+    skipped: int = 0
+    epoch_skipped: int = 0
+    skipped_in_a_row: int = 0
+    rollbacks: int = 0
+
+    def skip(self) -> None:
+        """Counts one step whose results count for nothing."""
+        self.epoch_step += 1
+        self.skipped += 1
+        self.epoch_skipped += 1
+        self.skipped_in_a_row += 1
 
     def add(self, metrics: dict[str, float]) -> None:
         """Counts one step's results towards the open epoch."""
         self.epoch_step += 1
+        self.skipped_in_a_row = 0
         self.epoch_sums = [s + metrics[m] for s, m in zip(self.epoch_sums, METRICS, strict=True)]
 
     def epoch_means(self) -> dict[str, float]:
         """Mean results of the open epoch's steps."""
-        count = max(1, self.epoch_step)
+        count = max(1, self.epoch_step - self.epoch_skipped)
         return {m: s / count for m, s in zip(METRICS, self.epoch_sums, strict=True)}
 
     def close_epoch(self) -> None:
         """The epoch is logged, evaluated and drawn: the next begins."""
         self.epochs_done += 1
-        self.epoch_step = 0
+        self.epoch_step = self.epoch_skipped = 0
         self.epoch_sums = [0.0] * len(METRICS)
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from glow_tf import singularity
 from glow_tf.optimizers import beta2_of, make_optimizer
 from glow_tf.polyak import PolyakAverage
 from glow_tf.training import distributed
 from glow_tf.training.config import TrainConfig
+from glow_tf.training.health import LOWER, DivergedError, describe
 from glow_tf.training.noise import TRAINING, noise_at
 from glow_tf.training.state import METRICS, TrainState
+
+_RESULTS = (*METRICS, "stop", "save", "condition", "grad_norm", "fine", "step")
+_PLACES = 2**40  # more images than any run sees; a rollback moves the noise on by as many
 
 
 class Trainer:
@@ -53,6 +58,12 @@ class Trainer:
         self._evaluate_function = tf.function(self._evaluate, autograph=False)
         self.is_averaged = False
         self._results: tf.Tensor | None = None
+        # Set by a step that must not be trusted, where it ends or rolls back the run: nothing is updated from then on,
+        # so the weights stay what that step saw.
+        self._halted = tf.Variable(initial_value=False, trainable=False, name="halted")
+        self._recent: dict[int, tuple[Any, Any, Any, int]] = {}  # step -> x, y, noise, place of the first image
+        self._good: tuple[Any, Any, Any, int] | None = None  # the last batch that was fine
+        self._probed = -1
         self._awaits_initialization = not glow.initialized
 
     @property
@@ -93,7 +104,12 @@ class Trainer:
 
         Returns:
           loss, bits_x, bits_y, pred_error: means over all workers' batches, with the weights before
-          the step; grad_norm: global norm of the averaged gradient.
+          the step; grad_norm: global norm of the averaged gradient before it is clipped; condition: the
+          largest of a 1x1 convolution (`singularity.condition`); fine: 0 where the update was left out.
+
+        Raises:
+          DivergedError: a number is not finite, or a 1x1 convolution close to singular (unless on_nan is
+            skip). The weights are as before the step, on every worker.
         """
         return self.read(self.dispatch(x, y, lr, noise))
 
@@ -118,13 +134,14 @@ class Trainer:
             if self.glow.initialized and self.state.step == 0:  # later steps: restored, with its average
                 self.restart_average()
         if lr is None:
-            lr = self.config.lr_at(self.state.n_processed)
+            lr = self.learning_rate
         x = tf.convert_to_tensor(x)
         y = None if y is None else tf.convert_to_tensor(y)
         noise = None if noise is None else tf.convert_to_tensor(noise)
-        first = tf.constant(self.state.n_images + self.workers.rank * x.shape[0], tf.int64)
-        wishes = tf.constant([stop, save], tf.float64)
-        results = self._step_function(x, y, noise, first, tf.constant(lr, tf.float64), wishes)
+        self._recent = {s: batch for s, batch in self._recent.items() if s >= self.state.step - 1}
+        first = self.state.n_images + self.workers.rank * x.shape[0] + _PLACES * self.state.rollbacks
+        self._recent[self.state.step] = (x, y, noise, first)
+        results = self._run(self._recent[self.state.step], lr, tf.constant([stop, save], tf.float64))
         self._results = results
         self.state.step += 1
         self.state.n_processed += self.config.n_batch_train * self.workers.size
@@ -132,14 +149,57 @@ class Trainer:
         return results
 
     def read(self, results: tf.Tensor) -> dict[str, float]:
-        """The numbers of a step; waits until they are there."""
-        values = np.asarray(results, np.float64).tolist()
-        return dict(zip((*METRICS, "stop", "save", "grad_norm"), values, strict=True))
+        """The numbers of a step; waits until they are there. Raises DivergedError as `step`."""
+        numbers = _numbers(results)
+        if numbers["fine"]:
+            self._good = self._recent.get(int(numbers["step"]), self._good)
+        elif self.config.on_nan != "skip":
+            raise DivergedError(describe(numbers), int(numbers["step"]))
+        return numbers
+
+    @property
+    def learning_rate(self) -> float:
+        """The schedule's, lower by what rollbacks took off."""
+        return self.config.lr_at(self.state.n_processed) * LOWER**self.state.rollbacks
+
+    def latest(self) -> dict[str, float]:
+        """grad_norm and condition of the last step, as `step` has them; empty before any step."""
+        if self._results is None:
+            return {}
+        numbers = _numbers(self._results)
+        return {name: numbers[name] for name in ("grad_norm", "condition")}
 
     @property
     def gradient_norm(self) -> float | None:
         """Global norm of the last step's averaged gradient, before its update; None before any step."""
-        return None if self._results is None else self.read(self._results)["grad_norm"]
+        return self.latest().get("grad_norm")
+
+    def probe(self) -> None:
+        """Looks whether the next step would be fine, on images of one that was, without taking it.
+
+        What is saved after this leads nowhere bad at once. Call it on all workers at once.
+
+        Raises:
+          DivergedError: it would not.
+        """
+        if self._good is not None and self._probed != self.state.step:
+            self._recent[self.state.step] = self._good
+            numbers = _numbers(self._run(self._good, 0.0, tf.zeros([2], tf.float64), update=False))
+            if not numbers["fine"]:
+                raise DivergedError(describe(numbers), self.state.step)
+            self._probed = self.state.step
+
+    def batch_of(self, step: int) -> tuple[Any, Any, Any] | None:
+        """x, y and noise of one of the last two steps."""
+        if step not in self._recent:
+            return None
+        x, y, noise, first = self._recent[step]
+        return x, y, self._noise(x, first) if noise is None else noise
+
+    def forget_steps(self) -> None:
+        """After other weights were loaded: steps count again, whatever went wrong before."""
+        self._halted.assign(value=False)
+        self._recent, self._good, self._results, self._probed = {}, None, None, -1
 
     def evaluate(self, x: Any, y: Any = None, noise: Any = None) -> tf.Tensor:
         """The four metrics of every image, [N, 4], with the model's weights as they are."""
@@ -149,32 +209,69 @@ class Trainer:
         losses = self.glow.losses(x, y, noise, memory="reversible")  # no gradient: nothing is worth keeping
         return tf.stack([losses[metric] for metric in METRICS], axis=1)
 
+    def _run(self, batch: tuple[Any, ...], lr: float, wishes: tf.Tensor, *, update: bool = True) -> tf.Tensor:
+        """The results of one step, as a tensor."""
+        x, y, noise, first = batch
+        numbers = [tf.constant(first, tf.int64), tf.constant(self.state.step, tf.int64), tf.constant(lr, tf.float64)]
+        try:
+            return self._step_function(x, y, noise, *numbers, wishes, tf.constant(update))
+        except tf.errors.InvalidArgumentError as error:
+            if "not invertible" not in str(error):
+                raise
+            raise DivergedError("a 1x1 convolution is singular", self.state.step) from None
+
     def _train_step(
         self,
         x: tf.Tensor,
         y: tf.Tensor | None,
         noise: tf.Tensor | None,
         first: tf.Tensor,
+        step: tf.Tensor,
         lr: tf.Tensor,
         wishes: tf.Tensor,
+        update: tf.Tensor,
     ) -> tf.Tensor:
         variables = list(self.variables.values())
         if noise is None:
-            glow, seed = self.glow, self.config.seed
-            noise = noise_at(glow.config, first, x.shape[0], seed=seed, stream=TRAINING, dtype=glow.dtype)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            noise = self._noise(x, first)
+        with singularity.watched() as conditions, tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             losses = self.glow.losses(x, y, noise)
             loss = tf.reduce_mean(losses["loss"])
         local = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients, squares = self._share(local)
-        self._polyak.update(self.variables)
-        self.optimizer.apply(gradients, variables, lr, squares)
-        means = [tf.reduce_mean(losses[metric]) for metric in METRICS]
-        means = tf.concat([tf.stack([tf.cast(mean, tf.float64) for mean in means]), wishes], axis=0)
-        means = self.workers.mean(means, "metrics")
         norm = tf.sqrt(2 * tf.add_n([tf.cast(tf.nn.l2_loss(g), tf.float64) for g in gradients]))
-        return tf.concat([means, [norm]], axis=0)
+        # Every number that decides is averaged over the workers, so they all decide the same.
+        condition = tf.reduce_max(tf.concat([[tf.ones([], tf.float64)], *conditions], 0))
+        means = [tf.cast(tf.reduce_mean(losses[metric]), tf.float64) for metric in METRICS]
+        means = self.workers.mean(tf.concat([means, wishes, [condition, norm]], 0), "metrics")
+        condition, norm = means[-2], means[-1]
+        fine = tf.reduce_all(tf.math.is_finite(means)) & (condition < singularity.LIMIT)
+
+        def apply() -> tf.Tensor:
+            self._polyak.update(self.variables)
+            self.optimizer.apply(*self._clipped(gradients, norm, variables, lr, squares))
+            return tf.constant(value=True)
+
+        tf.cond(fine & update & ~self._halted.read_value(), apply, lambda: tf.constant(value=False))
+        if self.config.on_nan != "skip":
+            self._halted.assign(self._halted | (update & ~fine))
+        return tf.concat([means, [tf.cast(fine, tf.float64), tf.cast(step, tf.float64)]], axis=0)
+
+    def _clipped(
+        self,
+        gradients: list[tf.Tensor],
+        norm: tf.Tensor,
+        variables: list[tf.Variable],
+        lr: tf.Tensor,
+        squares: list[tf.Tensor] | None,
+    ) -> tuple[Any, ...]:
+        """The optimizer's arguments, with gradients of a global norm of at most clip_grad_norm."""
+        if self.config.clip_grad_norm:
+            scale = tf.minimum(tf.constant(1.0, tf.float64), self.config.clip_grad_norm / norm)
+            gradients = [g * tf.cast(scale, g.dtype) for g in gradients]
+            squares = squares and [s * tf.cast(scale * scale, s.dtype) for s in squares]
+        return gradients, variables, lr, squares
 
     def _share(self, gradients: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor] | None]:
         """Averages over the workers; every tensor starts as soon as the backward pass has it."""
@@ -188,3 +285,11 @@ class Trainer:
                 # never in fp16, where the square of any gradient below 2e-4 is 0, and the step divides by its root
                 squares.append(self.workers.mean(tf.square(gradient), f"square/{name}"))
         return means, squares or None
+
+    def _noise(self, x: tf.Tensor, first: tf.Tensor | int) -> tf.Tensor:
+        glow, seed = self.glow, self.config.seed
+        return noise_at(glow.config, first, x.shape[0], seed=seed, stream=TRAINING, dtype=glow.dtype)
+
+
+def _numbers(results: tf.Tensor) -> dict[str, float]:
+    return dict(zip(_RESULTS, np.asarray(results, np.float64).tolist(), strict=True))

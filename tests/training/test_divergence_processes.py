@@ -1,0 +1,43 @@
+"""Two workers under horovodrun of which one has a bad batch: both decide the same, at the same step."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from glow_tf.training.checkpoints import list_checkpoints
+from tests.training.common import REPOSITORY
+from tests.training.test_processes import HOROVODRUN
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        HOROVODRUN is None or importlib.util.find_spec("horovod") is None, reason="Horovod is not installed (make env)"
+    ),
+]
+
+
+def test_both_workers_decide_the_same(tmp_path):
+    command = [str(HOROVODRUN), "-np", "2", sys.executable, "-m", "tests.training.divergence_worker", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    lines = [json.loads(line[line.index("{") :]) for line in done.stdout.splitlines() if '"policy"' in line]
+    seen = {(line["policy"], line["rank"]): line for line in lines}
+    assert len(seen) == 6
+    for policy in ("stop", "skip"):
+        first, second = seen[policy, 0], seen[policy, 1]
+        assert first["untouched"] and second["untouched"]
+        assert first["weights"] == second["weights"]
+    finding = "level_0, step 0, actnorm: its output is not finite"
+    assert seen["stop", 0] == {**seen["stop", 1], "rank": 0, "own": None}
+    assert (seen["stop", 1]["own"], seen["stop", 0]["agreed"], seen["stop", 0]["step"]) == (finding, finding, 1)
+    assert seen["skip", 0]["fine"] == seen["skip", 1]["fine"] == 0
+    assert [seen["rollback", rank].get("steps") for rank in (0, 1)] == [4, 4]
+    state = json.loads((list_checkpoints(tmp_path / "checkpoints")[-1] / "state.json").read_text())
+    assert state["rollbacks"] > 0 and state["step"] == 4
