@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from glow_tf.training.checkpoints import list_checkpoints
-from tests.training.common import REPOSITORY
-from tests.training.test_processes import HOROVODRUN
+from tests.training.jobs import finish, launch, needs_horovod
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        HOROVODRUN is None or importlib.util.find_spec("horovod") is None, reason="Horovod is not installed (make env)"
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_horovod]
 
 
 def test_both_workers_decide_the_same(tmp_path):
-    command = [str(HOROVODRUN), "-np", "2", sys.executable, "-m", "tests.training.divergence_worker", str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    lines = [json.loads(line[line.index("{") :]) for line in done.stdout.splitlines() if '"policy"' in line]
+    process = launch(2, "-m", "tests.training.divergence_worker", str(tmp_path))
+    said = finish(process, 400)
+    assert process.returncode == 0, said[-3000:]
+    lines = [json.loads(line[line.index("{") :]) for line in said.splitlines() if '"policy"' in line]
     seen = {(line["policy"], line["rank"]): line for line in lines}
     assert len(seen) == 6
     for policy in ("stop", "skip"):
