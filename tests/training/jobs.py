@@ -20,11 +20,11 @@ needs_horovod = pytest.mark.skipif(
 )
 
 
-def launch(ranks: int, *command: str) -> subprocess.Popen[str]:
-    """`horovodrun -np RANKS python COMMAND...`, its outputs in one."""
+def launch(ranks: int, *command: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """`horovodrun -np RANKS OPTIONS... python COMMAND...`, its outputs in one."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        [str(HOROVODRUN), "-np", str(ranks), sys.executable, *command],
+        [str(HOROVODRUN), "-np", str(ranks), *options, sys.executable, *command],
         cwd=REPOSITORY,
         env=environment,
         stdout=subprocess.PIPE,

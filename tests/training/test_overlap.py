@@ -1,0 +1,28 @@
+"""Gradients are reduced level by level, while the backward pass goes on through the levels below."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.benchmarks.timeline import read_steps
+from tests.training.jobs import finish, launch, needs_horovod
+
+pytestmark = [pytest.mark.slow, needs_horovod]
+
+
+def test_a_level_is_reduced_during_the_backward_pass_of_the_next(tmp_path):
+    model = {"image_size": 16, "n_levels": 3, "depth": 4, "width": 64}
+    task, timeline = {"model": model, "batch": 16, "steps": 8, "timed": True}, tmp_path / "timeline.json"
+    script, options = "tests/benchmarks/measure_horovod.py", ("--timeline-filename", str(timeline))
+    process = launch(2, script, json.dumps(task), options=options)
+    said = finish(process)
+    assert process.returncode == 0, said
+    in_turn = []
+    for step in read_steps(timeline):
+        level_2, _, level_0 = ([r for r in step if f"gradient/level_{i}/" in r.tensor] for i in (2, 1, 0))
+        assert len(level_2) == len(level_0) == 12
+        in_turn.append(max(r.end for r in level_2) < min(r.ready for r in level_0))
+    # the first traces, and a busy machine may delay the one or other: a step takes 0.1 s
+    assert len(in_turn) == 7 and sum(in_turn[1:]) >= 3, in_turn
