@@ -136,13 +136,13 @@ def _average(image: Image.Image, box: tuple[int, int, int, int], size: tuple[int
     # Large images: whole blocks first, at least four to a cell, for speed and memory.
     block = max(1, have[0] // size[0] // 4), max(1, have[1] // size[1] // 4)
     pixels = np.asarray(image.reduce((block[1], block[0]), box=box), np.float32)
-    rows, columns = (_overlaps(have[i], block[i], size[i]) for i in (0, 1))
+    rows, columns = (overlaps(have[i], block[i], size[i]) for i in (0, 1))
     cells = np.tensordot(rows, pixels, (1, 0))
     cells = np.moveaxis(np.tensordot(cells, columns, (1, 1)), -1, 1)
     return np.rint(cells).clip(0, 255).astype(np.uint8)
 
 
-def _overlaps(length: int, block: int, cells: int) -> np.ndarray:
+def overlaps(length: int, block: int, cells: int) -> np.ndarray:
     """float32 [cells, blocks]: the part of each cell that each block covers; rows add up to 1."""
     blocks = np.append(np.arange(0, length, block), length)
     edges = np.arange(cells + 1) * (length / cells)

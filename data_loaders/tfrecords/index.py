@@ -64,7 +64,7 @@ class RecordIndex:
         return RecordIndex(self.paths, self.offsets[keep], _starts(counts), self.sizes, problems)
 
 
-def index_records(paths: Sequence[str], *, skip_corrupt: bool = False) -> RecordIndex:
+def index_records(paths: Sequence[str], *, skip_corrupt: bool = False, balanced: bool = True) -> RecordIndex:
     """Finds the records of a split's shards.
 
     Reads 12 bytes of each record, or a file beside the shards that holds what was found before, unless one of them
@@ -74,6 +74,7 @@ def index_records(paths: Sequence[str], *, skip_corrupt: bool = False) -> Record
     Args:
       paths: all shards of a split, of one folder.
       skip_corrupt: leave out what is damaged instead of raising.
+      balanced: warn where the shards' sizes differ.
 
     Raises:
       DataError: a damaged file, with its name and the offset; or no records at all.
@@ -98,7 +99,7 @@ def index_records(paths: Sequence[str], *, skip_corrupt: bool = False) -> Record
     counts, offsets = found
     if not len(offsets):
         raise DataError(f"The shards in {printable(os.path.dirname(paths[0]))} hold no records.")
-    if not problems and max(counts) > min(counts) + 1:  # every generator deals out its images evenly
+    if balanced and not problems and max(counts) > min(counts) + 1:  # every generator deals out its images evenly
         few, many = (counts.index(pick(counts)) for pick in (min, max))
         warnings.warn(
             f"{printable(paths[few])} has {counts[few]} records, {os.path.basename(paths[many])} has {counts[many]}: "

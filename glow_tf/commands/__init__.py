@@ -22,8 +22,8 @@ from types import ModuleType
 from typing import Any
 
 import data_loaders
+from data_loaders.quiet import import_tensorflow
 from glow_tf.commands.arguments import PROGRAM, Parser
-from glow_tf.quiet import import_tensorflow
 
 COMMANDS = {
     "sample": "sample",

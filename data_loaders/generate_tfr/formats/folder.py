@@ -1,0 +1,58 @@
+"""A tree of PNG and JPEG files, as --problem folder reads it; also ImageNet's tree train/n01440764/*.JPEG.
+
+train/ and validation/ (or valid/, val/, test/) where there are both, else a hash of each file's name decides.
+Sub-folders are classes, in the order of their names; attributes.csv in the folder or beside it gives attributes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from data_loaders.errors import DataError
+from data_loaders.folder.attributes import find_attributes, rows_of
+from data_loaders.folder.images import BadImageError, read_upright
+from data_loaders.folder.scan import find_images, folder_classes, printable, split_files
+from data_loaders.generate_tfr.formats import Picture
+from data_loaders.generate_tfr.pixels import SMALLEST, square
+
+_TEST_FRACTION = 0.1
+
+
+class FolderSource:
+    """See the module. An item is (name, label, attributes)."""
+
+    smallest = SMALLEST
+
+    def __init__(self, root: str, size: int) -> None:
+        self._root, self._size = root, size
+        names = find_images(root)
+        train, test, told_by = split_files(names, _TEST_FRACTION)
+        used = [*train, *test]
+        below = [name.split("/", 1)[1] for name in used] if told_by == "folders" else used
+        classes = folder_classes(below) or [""] * len(used)
+        numbers = {name: number for number, name in enumerate(sorted(set(classes)))}
+        attributes = find_attributes(root, "", names)
+        values = [()] * len(used) if attributes is None else rows_of(attributes, root, used).tolist()
+        items: list[Any] = [
+            (name, numbers[kind], tuple(row)) for name, kind, row in zip(used, classes, values, strict=True)
+        ]
+        self.items: dict[str, Sequence[Any]] = {"train": items[: len(train)], "validation": items[len(train) :]}
+
+    def read(self, item: Any) -> Picture:
+        """See Source."""
+        name, label, attributes = item
+        try:
+            pixels = np.asarray(read_upright(os.path.join(self._root, name), 3))
+            return Picture(square(pixels, self._size, enlarge=False), label, attributes)
+        except BadImageError as error:
+            raise DataError(f"{printable(name)} {error}") from error
+
+
+def open_source(args: argparse.Namespace) -> FolderSource:
+    """See data_loaders.generate_tfr.formats."""
+    return FolderSource(args.source, args.size)

@@ -1,0 +1,85 @@
+"""The downsampled ImageNet of PixelRNN: train_64x64 and valid_64x64 (or 32x32), as zip files or unpacked.
+
+Only the resolution that is there is written, as in the original: its 32x32 images are no averages of the 64x64 ones.
+There are no labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+from data_loaders.errors import DataError
+from data_loaders.files import read_bounded
+from data_loaders.folder.images import BadImageError
+from data_loaders.folder.scan import find_images, printable
+from data_loaders.generate_tfr.formats import Picture
+from data_loaders.generate_tfr.pixels import decode
+
+_LIMIT = 2**24  # bytes of one picture's file
+_SPLITS = {"train": "train", "validation": "valid"}
+
+
+class ImageNetOordSource:
+    """See the module. An item is (split, name)."""
+
+    def __init__(self, root: str, size: int) -> None:
+        self._size = self.smallest = size
+        self._places = {split: _place(root, f"{name}_{size}x{size}") for split, name in _SPLITS.items()}
+        self._open: dict[str, Any] = {}
+        self.items: dict[str, Sequence[Any]] = {split: self._list(split) for split in _SPLITS}
+        self._open = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}
+
+    def read(self, item: Any) -> Picture:
+        """See Source."""
+        split, name = item
+        place = self._places[split]
+        try:
+            if place.endswith(".zip"):
+                if self._zip(split).getinfo(name).file_size > _LIMIT:
+                    raise BadImageError(f"has more than {_LIMIT} bytes")
+                data = self._zip(split).read(name)
+            else:
+                data = read_bounded(os.path.join(place, name), _LIMIT)
+            pixels = decode(data, ("PNG",))
+            if pixels.shape[:2] != (self._size, self._size):
+                raise BadImageError(f"is {pixels.shape[0]}x{pixels.shape[1]}, not {self._size}x{self._size}")
+        except BadImageError as error:
+            raise DataError(f"{printable(place)}: {printable(name)} {error}") from error
+        except (zipfile.BadZipFile, OSError, EOFError) as error:
+            raise DataError(f"{printable(place)}: {printable(name)} cannot be read ({error})") from error
+        return Picture(pixels.astype("float32"))
+
+    def _list(self, split: str) -> list[Any]:
+        place = self._places[split]
+        names = self._zip(split).namelist() if place.endswith(".zip") else find_images(place)
+        found = [(split, name) for name in sorted(names) if name.lower().endswith(".png")]
+        if not found:
+            raise DataError(f"{printable(place)} holds no PNG images.")
+        return found
+
+    def _zip(self, split: str) -> zipfile.ZipFile:
+        if split not in self._open:
+            try:
+                self._open[split] = zipfile.ZipFile(self._places[split])
+            except (zipfile.BadZipFile, OSError) as error:
+                raise DataError(f"{printable(self._places[split])} cannot be opened: {error}.") from error
+        return self._open[split]
+
+
+def open_source(args: argparse.Namespace) -> ImageNetOordSource:
+    """See data_loaders.generate_tfr.formats."""
+    return ImageNetOordSource(args.source, args.size)
+
+
+def _place(root: str, name: str) -> str:
+    for place in (os.path.join(root, name), os.path.join(root, f"{name}.zip")):
+        if os.path.exists(place):
+            return place
+    raise DataError(f"{printable(root)} holds neither {name} nor {name}.zip.")

@@ -1,0 +1,74 @@
+"""Shards in parallel processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING
+
+from data_loaders.errors import DataError
+from data_loaders.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    from data_loaders.generate_tfr.formats import Source
+    from data_loaders.generate_tfr.shards import Shard
+
+_source: Source | None = None  # of this worker process
+
+
+def in_processes(
+    source: Source, shards: Sequence[Shard], *, skip_corrupt: bool, workers: int
+) -> Iterator[tuple[Shard, list[str]]]:
+    """Makes shards, `workers` at once.
+
+    Yields:
+      Each shard when it is done, with what was left out of it.
+
+    Raises:
+      DataError: as make_shard, or a process was killed. What was begun is ended, the rest is not begun.
+    """
+    # TensorFlow does not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        min(workers, len(shards)),
+        mp_context=context,
+        initializer=_begin,
+        initargs=(pickle.dumps(source), os.getpid()),
+    )
+    try:
+        futures = {pool.submit(_make, shard, skip_corrupt): shard for shard in shards}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a process was killed, or ran out of memory; the same command goes on (--workers: fewer of them)"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(source: bytes, parent: int) -> None:
+    global _source
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    import_tensorflow()
+    _source = pickle.loads(source)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when its parent is gone: its queue would have it wait for ever."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _make(shard: Shard, skip_corrupt: bool) -> list[str]:  # noqa: FBT001  called by the pool only
+    from data_loaders.generate_tfr.shards import make_shard  # after TensorFlow
+
+    assert _source is not None
+    return make_shard(_source, shard, skip_corrupt=skip_corrupt)

@@ -1,0 +1,187 @@
+"""A run: what is to be made, what is there already, and processes that make the rest."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from data_loaders.errors import DataError
+from data_loaders.folder.scan import listing, printable
+from data_loaders.generate_tfr.formats import FORMATS, Source
+from data_loaders.generate_tfr.lock import exclusive
+from data_loaders.generate_tfr.pixels import sides
+from data_loaders.generate_tfr.pool import in_processes
+from data_loaders.generate_tfr.shards import WRITING, Shard, make_shard
+from data_loaders.tfrecords.index import index_records
+from data_loaders.tfrecords.naming import SPLITS, find_shards, level_of
+
+_PER_SHARD = {"train": (256, 2048), "validation": (1024, 64)}  # images, and most shards
+_ROOM = 1.05  # of the pixels' bytes: framing, labels and attributes
+
+
+def generate(args: argparse.Namespace) -> None:
+    """Makes all shards that are not there yet; `args` as arguments.parse gives them.
+
+    Raises:
+      DataError: the source cannot be used, or OUT holds something else.
+      OSError: such as a full disk.
+    """
+    form = FORMATS[args.format]
+    source: Source = importlib.import_module(f"data_loaders.generate_tfr.formats.{form.module}").open_source(args)
+    resolutions = sides(args.size, args.min_size or source.smallest)
+    shards = plan(source, args, resolutions)
+    os.makedirs(args.out, exist_ok=True)
+    with exclusive(os.path.join(args.out, ".generate_tfr.lock")):
+        _claim(args.out, resolutions, _settings(source, args, resolutions, shards))
+        pending = [shard for shard in shards if not shard.done]
+        _check_room(args.out, pending)
+        if len(pending) < len(shards):
+            print(f"{len(shards) - len(pending)} of {len(shards)} shards are there already", flush=True)
+        problems = _make(source, pending, args)
+        _finish(args.out, resolutions)
+    counts = {split: len(source.items[split]) for split in SPLITS}
+    print(
+        f"{counts['train']} training and {counts['validation']} validation images at"
+        f" {', '.join(f'{side}x{side}' for side in resolutions)} in {printable(args.out)}"
+    )
+    if problems:
+        print(f"{len(problems)} images were left out:\n{listing(problems)}")
+
+
+def plan(source: Source, args: argparse.Namespace, resolutions: tuple[int, ...]) -> list[Shard]:
+    """Deals the images out to shards.
+
+    Raises:
+      DataError: a split is empty, or has fewer images than shards.
+    """
+    shards = []
+    for index, split in enumerate(SPLITS):
+        items = source.items[split]
+        per_shard, most = _PER_SHARD[split]
+        count = args.shards[index] if args.shards else min(most, max(1, len(items) // per_shard))
+        if not 0 < count <= len(items):
+            raise DataError(f"There are {len(items)} {split} images, too few for {count} shards.")
+        key = np.asarray([args.seed, index], np.uint64)
+        order = np.argsort(np.random.Philox(key=key).random_raw(len(items)), kind="stable")
+        for number, part in enumerate(np.array_split(order, count)):
+            chosen = [items[i] for i in part.tolist()]
+            shards.append(Shard(args.out, split, number, count, resolutions, chosen, args.realnvp))
+    return shards
+
+
+def _settings(
+    source: Source, args: argparse.Namespace, resolutions: tuple[int, ...], shards: list[Shard]
+) -> dict[str, Any]:
+    """What decides what the shards hold: a run goes on with what another began only where this is the same."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for item in source.items[split]:
+            digest.update(f"{item!r}\n".encode())
+    counts = {split: sum(shard.split == split for shard in shards) for split in SPLITS}
+    return {
+        "format": args.format,
+        "realnvp": args.realnvp,
+        "resolutions": list(resolutions),
+        "seed": args.seed,
+        "shards": counts,
+        "images": {split: len(source.items[split]) for split in SPLITS},
+        "skip_corrupt": args.skip_corrupt,
+        "items": digest.hexdigest(),
+    }
+
+
+def _claim(out: str, resolutions: tuple[int, ...], settings: dict[str, Any]) -> None:
+    """Notes what is being made, or sees that it is what was begun here."""
+    path = os.path.join(out, f".generate_tfr-r{level_of(resolutions[0]):02d}.json")
+    if os.path.exists(path):
+        with open(path) as file:
+            begun = json.load(file)
+        other = [f"{name} is {begun.get(name)} there, {settings[name]} here" for name in settings
+                 if begun.get(name) != settings[name]]  # fmt: skip
+        if other:
+            raise DataError(f"{printable(out)} holds other shards ({'; '.join(other)}). Choose another folder.")
+        return
+    for split in SPLITS:
+        folder = os.path.join(out, split)
+        os.makedirs(folder, exist_ok=True)
+        stems = tuple(f"{split}-r{level_of(side):02d}-s-" for side in resolutions)
+        others = [name for name in sorted(os.listdir(folder)) if name.startswith(stems)]
+        if others:
+            raise DataError(f"{printable(folder)} holds other shards, such as {others[0]}. Choose another folder.")
+    with open(path + ".part", "w") as file:
+        json.dump(settings, file, indent=1)
+    os.replace(path + ".part", path)
+
+
+def _check_room(out: str, pending: list[Shard]) -> None:
+    need = _ROOM * sum(len(shard.items) * 3 * side**2 for shard in pending for side in shard.sides)
+    free = shutil.disk_usage(out).free
+    if need > free:
+        raise DataError(f"{printable(out)} has {free / 1e9:.1f} GB left; {need / 1e9:.1f} GB are needed.")
+
+
+def _make(source: Source, pending: list[Shard], args: argparse.Namespace) -> list[str]:
+    problems: list[str] = []
+    light = copy.copy(source)  # what every process gets; shards bring their items
+    light.items = {}
+    made: Iterator[tuple[Shard, list[str]]]
+    if args.workers == 1 or len(pending) == 1:
+        made = ((shard, make_shard(light, shard, skip_corrupt=args.skip_corrupt)) for shard in pending)
+    else:
+        made = in_processes(light, pending, skip_corrupt=args.skip_corrupt, workers=args.workers)
+    total = sum(len(shard.items) for shard in pending)
+    with _Progress(total) as progress:
+        for shard, bad in made:
+            progress.add(len(shard.items))
+            problems += bad
+    return problems
+
+
+def _finish(out: str, resolutions: tuple[int, ...]) -> None:
+    """All shards are there: finds their records, so that training need not, and clears up after stopped runs."""
+    for split in SPLITS:
+        for name in os.listdir(os.path.join(out, split)):
+            if name.startswith(WRITING):
+                os.unlink(os.path.join(out, split, name))
+        for side in resolutions:
+            index_records(find_shards(out, split, side), balanced=False)
+
+
+class _Progress:
+    """A bar on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._bar, self._told = total, 0, None, time.monotonic()
+        if sys.stderr.isatty():
+            try:
+                from tqdm import tqdm  # an extra; plain lines do without
+            except ImportError:
+                return
+            self._bar = tqdm(total=total, unit="image", smoothing=0)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def add(self, count: int) -> None:
+        """So many more images are done."""
+        self._done += count
+        if self._bar is not None:
+            self._bar.update(count)
+        elif time.monotonic() > self._told + 10:
+            self._told = time.monotonic()
+            print(f"{self._done} of {self._total} images", flush=True)
