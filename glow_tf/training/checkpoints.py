@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.training.config import TrainError
-from glow_tf.training.files import WRITING, digest, seal, sync_folder
+from glow_tf.training.files import WRITING, digest, seal, storing, sync_folder
 
 KEEP = 2  # the newest ones; the best stays besides
 FILES = {"weights.npz", "optimizer.npz", "average.npz", "state.json"}
@@ -56,8 +56,13 @@ def save(folder: Path, groups: Groups, state: Mapping[str, Any], *, best: bool =
       The checkpoint's folder. The last `KEEP` and the best one stay.
 
     Raises:
-      OSError: the disk is full or not writable; the checkpoints before are untouched.
+      StorageError: the disk is full or not writable; the checkpoints before are untouched.
     """
+    with storing(folder):
+        return _save(folder, groups, state, best=best)
+
+
+def _save(folder: Path, groups: Groups, state: Mapping[str, Any], *, best: bool) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(f"{WRITING}*"):
         shutil.rmtree(leftover, ignore_errors=True)

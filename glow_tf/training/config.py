@@ -20,6 +20,10 @@ class TrainError(ValueError):
     """Training cannot start, or cannot go on, for a reason that the message names."""
 
 
+class StorageError(TrainError):
+    """Something cannot be written: a full disk, a read-only folder; the message names the file and the reason."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Every setting of a training run that is not a property of the model.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.training.config import TrainError
+from glow_tf.training.config import StorageError, TrainError
 from glow_tf.training.launch import launched_by_horovod
 
 
@@ -61,7 +61,7 @@ class Workers:
         yield
 
     def on_chief(self, function: Callable[[], Any]) -> Any:
-        """Runs the function on rank 0; all get its JSON value, or a TrainError with its message.
+        """Runs the function on rank 0; all get its JSON value, or a TrainError (StorageError) with its message.
 
         So that what goes wrong on rank 0 alone, such as a full disk, leaves no other worker waiting.
         """
@@ -72,10 +72,10 @@ class Workers:
             except (ValueError, OSError) as error:
                 if self.size == 1:
                     raise
-                problem = str(error)
+                problem = [isinstance(error, (OSError, StorageError)), str(error)]
         value, problem = self.broadcast_object([value, problem])
         if problem is not None:
-            raise TrainError(problem)
+            raise (StorageError if problem[0] else TrainError)(problem[1])
         return value
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from glow_tf import images
 from glow_tf.files import replacing
+from glow_tf.training.files import storing
 from glow_tf.training.noise import TESTING, noise_at
 from glow_tf.training.state import METRICS
 from glow_tf.training.trainer import Trainer
@@ -78,6 +79,9 @@ def sample_grids(
 
     Returns:
       The pictures, uint8 [H, W, C], by their paths. Fewer than all, where `stop` said so.
+
+    Raises:
+      StorageError: a picture cannot be written.
     """
     config = trainer.glow.config
     y = np.tile(np.arange(rows) % config.n_y, rows).astype(np.int32)
@@ -93,7 +97,7 @@ def sample_grids(
             chunks.append(trainer.glow.sample(len(part), part, temperature, seed=seed).numpy())
         picture = images.enlarge(images.to_raster(np.concatenate(chunks), rows), times)
         path = folder / f"epoch_{epoch}_sample_{i}.png"
-        with replacing(path) as temporary:
+        with storing(path), replacing(path) as temporary:
             images.save_image(picture, temporary)
         pictures[path] = picture
     return pictures

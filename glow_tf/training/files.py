@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from glow_tf.training.config import StorageError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -19,19 +22,51 @@ if TYPE_CHECKING:
 WRITING = ".writing-"  # prefix of what is not complete yet
 
 
+@contextlib.contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """What the system says of a full disk or a read-only folder becomes a StorageError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def append(path: Path, text: str) -> None:
+    """Adds text to a file, through to the disk, or where that fails, nothing at all.
+
+    Raises:
+      StorageError: it failed.
+    """
+    data = text.encode()
+    with storing(path), path.open("ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(size)
+            raise
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that `path` has the old content or the new, whatever happens meanwhile."""
+    """Writes JSON so that `path` has the old content or the new, whatever happens meanwhile.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
     """As `write_json`, for text."""
     temporary = path.with_name(WRITING + path.name)
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with storing(path):
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
     sync_folder(path.parent)
 
 

@@ -51,8 +51,10 @@ class Inspection:
 
     def draw(self, epoch: int) -> None:
         """Rank 0 draws the sample grids of this epoch."""
-        if not self._trainer.workers.is_chief:
-            return
+        if self._trainer.workers.is_chief:
+            self._reports.trying(lambda: self._draw(epoch))
+
+    def _draw(self, epoch: int) -> None:
         rows = 10 if max(self._model.height, self._model.breadth) <= 64 else 4
         batch = self._config.local_batch(self._config.n_batch_train, self._model.height, self._model.breadth)
         with self._trainer.averaged(use=self._config.polyak):

@@ -62,6 +62,10 @@ class Keeper:
             self._kept = state
         self._clock = time.monotonic()
 
+    def postpone(self) -> None:
+        """After a checkpoint could not be written: the next is due in a minute."""
+        self._clock = time.monotonic() - 60 * (self._trainer.config.checkpoint_minutes - 1)
+
     def wanted(self) -> bool:
         """Whether the step to come should be followed by a checkpoint; the clock of rank 0 decides."""
         config = self._trainer.config

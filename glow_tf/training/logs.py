@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.training.files import write_text
+from glow_tf.training.config import StorageError
+from glow_tf.training.files import append, write_text
 from glow_tf.training.state import TrainState
 
 
@@ -32,20 +33,28 @@ class ResultLog:
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], resumed: TrainState | None, every: int = 1) -> None:
-        self._path = path
+        self._path, self._waiting = path, ""
         lines = _lines_before(path, resumed, every) if resumed else []
         if not lines:
             lines = [json.dumps(dict(header)) + "\n"]
         write_text(path, "".join(lines))
 
     def log(self, metrics: Mapping[str, float], **counters: Any) -> None:
-        """Appends a line, through to the disk: no checkpoint may be ahead of the log."""
+        """Appends a line, through to the disk: no checkpoint may be ahead of the log.
+
+        Raises:
+          StorageError: it cannot be written now; `settle` tries again.
+        """
         names = {"loss": "loss", "bits_x": "bits_x", "bits_y": "bits_y", "pred_loss": "pred_error"}
         results = {name: f"{metrics[metric]:.4f}" for name, metric in names.items()}
-        with self._path.open("a") as file:
-            file.write(json.dumps({**counters, **results}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._waiting += json.dumps({**counters, **results}) + "\n"
+        self.settle()
+
+    def settle(self) -> None:
+        """Writes the lines that could not be written before. Raises StorageError as `log`."""
+        if self._waiting:
+            append(self._path, self._waiting)
+            self._waiting = ""
 
 
 def _lines_before(path: Path, state: TrainState, every: int) -> list[str]:
@@ -65,32 +74,45 @@ def _lines_before(path: Path, state: TrainState, every: int) -> list[str]:
 
 
 class TensorBoard:
-    """Scalars, sample grids and histograms of the actnorm scales, by step."""
+    """Scalars, sample grids and histograms of the actnorm scales, by step.
+
+    Every method raises StorageError where the disk is full; what it had to write is lost then.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._writer = tf.summary.create_file_writer(str(folder), max_queue=1000)
 
     def scalars(self, values: Mapping[str, float], step: int, prefix: str) -> None:
         """Writes "<prefix>/<name>" for every value."""
-        with self._writer.as_default(step=step):
+        with self._writing(step):
             for name, value in values.items():
                 tf.summary.scalar(f"{prefix}/{name}", value)
 
     def image(self, name: str, picture: np.ndarray, step: int) -> None:
         """Writes one picture uint8 [H, W, C]."""
-        with self._writer.as_default(step=step):
+        with self._writing(step):
             tf.summary.image(name, picture[np.newaxis])
 
     def actnorm_scales(self, variables: Mapping[str, tf.Variable], step: int) -> None:
         """Histograms of exp(3 * logs) of every actnorm; a level's K steps are in one."""
-        with self._writer.as_default(step=step):
+        with self._writing(step):
             for name, variable in variables.items():
                 if "actnorm" in name and name.endswith("logs"):
                     tf.summary.histogram(f"{name.removesuffix('logs')}scale", tf.exp(3 * variable))
 
     def flush(self) -> None:
         """Writes what is waiting."""
-        self._writer.flush()
+        with self._writing(0):
+            self._writer.flush()
+
+    @contextlib.contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        try:
+            with self._writer.as_default(step=step):
+                yield
+        except tf.errors.ResourceExhaustedError as error:
+            raise StorageError(f"{self._folder} cannot be written: {error.message.splitlines()[0]}") from None
 
 
 class Progress:

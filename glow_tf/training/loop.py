@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from glow_tf.training import diagnosis
-from glow_tf.training.config import TrainError
+from glow_tf.training.config import StorageError, TrainError
 from glow_tf.training.health import LOWER, MOST_ROLLBACKS, MOST_SKIPS, DivergedError, describe
 from glow_tf.training.inspection import Inspection
 from glow_tf.training.interrupt import Stopper
@@ -68,7 +68,7 @@ class Loop:
         while True:
             try:
                 finished = self._steps()
-                self.keeper.save()
+                self._save_last()
                 return finished and self._last_words()
             except DivergedError as fault:
                 self._recover(fault)
@@ -95,7 +95,14 @@ class Loop:
                 self._start_epoch()
                 continue
             wanted = self.keeper.wanted()
-            x, y = next(batches)
+            try:
+                x, y = next(batches)
+            except Exception:  # a file that vanished, say; see data_loaders.as_data_errors
+                if pending is not None:
+                    self._count(pending)
+                if alone:  # of several, one alone cannot save
+                    self._save_last()
+                raise
             try:
                 results = self.trainer.dispatch(x, y, stop=self.stopper.asked, save=wanted)
             except DivergedError:
@@ -110,7 +117,7 @@ class Loop:
                 pending = None
                 if self._wishes["stop"]:
                     return False
-                self.keeper.save()
+                self._save()
                 self._wishes["save"] = False
                 self._clock = time.monotonic()
 
@@ -123,6 +130,21 @@ class Loop:
     def _start_epoch(self) -> None:
         self.reports.start_epoch()
         self._clock = time.monotonic()
+
+    def _save(self, *, best: bool = False) -> bool:
+        """Writes a checkpoint, unless the disk is full: then says so, and the next is due soon."""
+        try:
+            self._save_last(best=best)
+        except StorageError as error:
+            self.keeper.postpone()
+            self.reports.say(f"warning: {error}. The training goes on and tries again")
+            return False
+        return True
+
+    def _save_last(self, *, best: bool = False) -> None:
+        """Writes a checkpoint, after every log line that it stands for. Raises StorageError."""
+        self.workers.on_chief(self.reports.settle)
+        self.keeper.save(best=best)
 
     def _count(self, results: tf.Tensor) -> None:
         """Takes a step's numbers in, and what any worker wished at that step."""
@@ -191,11 +213,12 @@ class Loop:
             self.inspection.draw(epoch)
         if self._stop_asked():
             return False
+        before = state.best_loss
         if best and test:
             state.best_loss = test["loss"]
         state.close_epoch()
-        if validate:
-            self.keeper.save(best=best)
+        if validate and not self._save(best=best):
+            state.best_loss = before
         return True
 
     def _last_words(self) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from glow_tf.training.config import StorageError
 from glow_tf.training.logs import Progress, ResultLog, TensorBoard
 from glow_tf.training.state import TrainState
 from glow_tf.training.trainer import Trainer
@@ -71,29 +72,46 @@ class Reports:
             counters = {**self._counters(epoch), "train_time": int(state.train_time)}
             if state.epoch_skipped:
                 counters["skipped"] = state.epoch_skipped
-            self._train.log(means, **counters)
+            self.trying(lambda: self._train.log(means, **counters))
             values = {"lr": self._trainer.learning_rate, "skipped": state.skipped, "rollbacks": state.rollbacks}
-            self._board.scalars({**means, **values, **self._trainer.latest()}, state.step, "train")
-            self._board.actnorm_scales(self._trainer.glow.named_variables(), state.step)
+            values = {**means, **values, **self._trainer.latest()}
+            self.trying(lambda: self._board.scalars(values, state.step, "train"))
+            self.trying(lambda: self._board.actnorm_scales(self._trainer.glow.named_variables(), state.step))
             self.say(f"epoch {epoch}: train bits/dim {means['bits_x']:.4f}, {state.train_time:.0f} s")
 
     def tested(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """The results over the test set."""
         if self._chief:
-            self._test.log(metrics, **self._counters(epoch))
-            self._board.scalars(metrics, self._state.step, "test")
+            self.trying(lambda: self._test.log(metrics, **self._counters(epoch)))
+            self.trying(lambda: self._board.scalars(metrics, self._state.step, "test"))
             self.say(f"epoch {epoch}: test bits/dim {metrics['bits_x']:.4f}")
 
     def drawn(self, pictures: Mapping[Path, np.ndarray]) -> None:
         """The sample grids, for TensorBoard."""
         for path, picture in pictures.items():
             self._board.image(f"samples/{path.stem.rsplit('_', 1)[1]}", picture, self._state.step)
-        self.flush()
+        self._board.flush()
 
     def flush(self) -> None:
-        """Writes what is waiting."""
+        """Writes what is waiting for TensorBoard."""
         if self._chief:
-            self._board.flush()
+            self.trying(self._board.flush)
+
+    def settle(self) -> None:
+        """Writes log lines that could not be written before.
+
+        Raises:
+          StorageError: they still cannot.
+        """
+        self._train.settle()
+        self._test.settle()
+
+    def trying(self, write: Callable[[], None]) -> None:
+        """Writes something that the training can go on without, or says why that failed."""
+        try:
+            write()
+        except StorageError as error:
+            self.say(f"warning: {error}; the training goes on")
 
     def _counters(self, epoch: int) -> dict[str, int]:
         return {"epoch": epoch, "n_processed": self._state.n_processed, "n_images": self._state.n_images}

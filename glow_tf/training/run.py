@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import data_loaders
 from glow_tf.config import GlowConfig
+from glow_tf.model import Glow
 from glow_tf.saving import save as save_model
 from glow_tf.training import checkpoints, distributed, run_folder, setup
 from glow_tf.training.config import TrainConfig
+from glow_tf.training.files import storing
 from glow_tf.training.inspection import Inspection
 from glow_tf.training.interrupt import Stopper
 from glow_tf.training.keeper import Keeper
@@ -63,7 +66,8 @@ def train(
     data = data or setup.load_data(config, fields.get("image_size", -1))
     model = model if isinstance(model, GlowConfig) else setup.model_config(fields, data)
     setup.check_data(model, data)
-    with Stopper() as stopper, workers.noticing_loss(), data_loaders.as_data_errors():
+    with Stopper() as stopper, workers.noticing_loss(), data_loaders.as_data_errors(), contextlib.ExitStack() as held:
+        workers.on_chief(lambda: held.enter_context(run_folder.locked(Path(config.logdir))))
         return _run(model, config, data, workers, stopper)
 
 
@@ -88,7 +92,7 @@ def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: distributed
     completed = Loop(trainer, data, keeper, reports, inspection, stopper, batch=batch, total=total).run()
     reports.progress.end_epoch()
     where, average = logdir / "model", trainer.average if config.polyak else None
-    workers.on_chief(lambda: save_model(glow, where, average))
+    workers.on_chief(lambda: _save_model(glow, where, average))
     reports.flush()
     if data.skipped:
         reports.say(f"{data.skipped} damaged images were skipped")
@@ -105,6 +109,11 @@ def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: distributed
     exit_code = stopper.exit_code or (0 if test else 143)
     workers.on_chief(lambda: run_folder.end(logdir, exit_code))
     return Result(steps, test, inspection.picture, where, exit_code)
+
+
+def _save_model(glow: Glow, folder: Path, average: dict[str, Any] | None) -> None:
+    with storing(folder):
+        save_model(glow, folder, average)
 
 
 def _total_steps(trainer: Trainer) -> int:

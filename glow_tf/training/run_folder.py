@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from glow_tf.config import GlowConfig
 from glow_tf.training.config import TrainConfig, TrainError
-from glow_tf.training.files import write_json, write_text
+from glow_tf.training.files import storing, write_json, write_text
 
 CONFIG_FILE = "config.json"
 EXIT_FILE = "exit_code"  # of the run in this folder, for who started it with horovodrun, which makes 1 of every code
+_LOCK = ".lock"
 # A run may go on with other values of these: they say where things are and how long, not what comes out.
 _FREE = {
     "verbose", "logdir", "data_dir", "image_dir", "fmap", "pmap", "epochs", "steps", "resume",
@@ -75,10 +80,40 @@ def claim(logdir: Path, config: Mapping[str, Any], *, resume: bool) -> bool:
         raise TrainError(
             f"logdir {logdir} holds a run with other settings, so it cannot be resumed: {'; '.join(found)}"
         )
-    logdir.mkdir(parents=True, exist_ok=True)
-    (logdir / EXIT_FILE).unlink(missing_ok=True)
-    write_json(logdir / CONFIG_FILE, dict(config))
+    with storing(logdir):
+        (logdir / EXIT_FILE).unlink(missing_ok=True)
+        write_json(logdir / CONFIG_FILE, dict(config))
     return held is not None
+
+
+@contextlib.contextmanager
+def locked(logdir: Path) -> Iterator[None]:
+    """Within it no other run may have this folder, which is made where there is none.
+
+    The lock is the system's, on a file in the folder: it ends with the process, however that ends.
+
+    Raises:
+      TrainError: another run has it.
+      StorageError: the folder is not there and cannot be made, or is read-only.
+    """
+    path = logdir / _LOCK
+    with storing(logdir):
+        logdir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.read(descriptor, 200).decode(errors="replace").strip()
+            raise TrainError(f"logdir {logdir} is in use by another run ({who or 'of unknown origin'})") from None
+        except OSError as error:
+            print(f"warning: {path}: this file system has no locks ({error.strerror}); nothing guards the folder")
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without it
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def end(logdir: Path, exit_code: int) -> None:

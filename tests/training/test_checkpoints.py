@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from glow_tf.training import checkpoints
 from glow_tf.training.checkpoints import CheckpointError
+from glow_tf.training.config import StorageError
 
 
 def groups():
@@ -151,7 +152,7 @@ def test_a_write_that_fails_leaves_the_ones_before(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "seal", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageError, match=f"{tmp_path} cannot be written: No space"):
         checkpoints.save(tmp_path, groups(), {"step": 2})
     assert [c.name for c in tmp_path.iterdir()] == ["000000001-1"]
 
