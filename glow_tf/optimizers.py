@@ -127,25 +127,37 @@ class Optimizer(tf.Module):
                 self.initialize({f"{i}/{v.name.split(':')[0]}": v for i, v in enumerate(variables)})
         if len(self._m1) != len(variables):
             raise ValueError(f"{self.name}: {len(variables)} variables, but slots for {len(self._m1)}")
-        alpha = self._alpha(lr)
-        constants = {dtype: self._constants(dtype, alpha) for dtype in {v.dtype for v in variables}}
-        # One after the other, last variable first (the backward pass ends with the first ones): no
-        # more than one variable's temporaries at a time, and a used gradient's memory is free again.
-        done: list[tf.Operation] = []
-        for i, (name, variable) in reversed(list(enumerate(zip(self._m1, variables, strict=True)))):
-            with tf.control_dependencies(done):
-                if self.weight_decay != 1:
-                    variable.assign(self.weight_decay * variable)
-                square = None if mean_squares is None else mean_squares[i]
-                weight = Weight(variable, self._m1[name], self._m2[name], gradients[i], square)
-                op = self._update(weight, constants[variable.dtype])
-                done = [] if op is None else [op]
+        weights = dict(zip(self._m1, variables, strict=True))
+        squares = None if mean_squares is None else dict(zip(self._m1, mean_squares, strict=True))
+        self.update(weights, dict(zip(self._m1, gradients, strict=True)), self.begin(lr), squares)
 
-    def _alpha(self, lr: tf.Tensor | float) -> tf.Tensor:
+    def begin(self, lr: tf.Tensor | float) -> tf.Tensor:
+        """Counts a step, whose updates may come in parts: alpha, float64, for `update`."""
         lr = tf.cast(lr, tf.float64) if tf.is_tensor(lr) else tf.constant(lr, tf.float64)
         t = tf.cast(self.step.assign_add(1, read_value=True), tf.float64)
         beta1, beta2 = (tf.constant(b, tf.float64) for b in (self.beta1, self.beta2))
         return lr * tf.sqrt(1 - tf.pow(beta2, t)) / (1 - tf.pow(beta1, t))
+
+    def update(
+        self,
+        variables: Mapping[str, tf.Variable],
+        gradients: Mapping[str, tf.Tensor],
+        alpha: tf.Tensor,
+        mean_squares: Mapping[str, tf.Tensor] | None = None,
+    ) -> None:
+        """Changes these variables, all or some of those that `initialize` was given, by name; see `apply`."""
+        constants = {dtype: self._constants(dtype, alpha) for dtype in {v.dtype for v in variables.values()}}
+        # One after the other, last variable first (the backward pass ends with the first ones): no
+        # more than one variable's temporaries at a time, and a used gradient's memory is free again.
+        done: list[tf.Operation] = []
+        for name, variable in reversed(list(variables.items())):
+            with tf.control_dependencies(done):
+                if self.weight_decay != 1:
+                    variable.assign(self.weight_decay * variable)
+                square = None if mean_squares is None else mean_squares[name]
+                weight = Weight(variable, self._m1[name], self._m2[name], gradients[name], square)
+                op = self._update(weight, constants[variable.dtype])
+                done = [] if op is None else [op]
 
     def _update(self, weight: Weight, constants: dict[str, tf.Tensor]) -> tf.Operation | None:
         """Changes a weight and its moments; the operation that does so, where it is a single one."""

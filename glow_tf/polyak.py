@@ -36,11 +36,16 @@ class PolyakAverage(tf.Module):
             average.assign(variables[name])
 
     def update(self, variables: Mapping[str, tf.Variable]) -> None:
-        """Moves the average towards the weights as they are now."""
-        for name, average in self.values.items():
-            # TensorFlow's gradient descent kernel, average -= alpha * delta, is the update in one pass
+        """Moves the averages of these variables, all or some, towards what they are now."""
+        done: list[tf.Operation] = []
+        for name in variables:
+            average = self.values[name]
             alpha = tf.constant(1 - self.decay, average.dtype)
-            tf.raw_ops.ResourceApplyGradientDescent(var=average.handle, alpha=alpha, delta=average - variables[name])
+            with tf.control_dependencies(done):  # one after the other: one difference in memory at a time
+                # TensorFlow's gradient descent kernel, average -= alpha * delta, is the update in one pass
+                delta = average - variables[name]
+                op = tf.raw_ops.ResourceApplyGradientDescent(var=average.handle, alpha=alpha, delta=delta)
+            done = [] if op is None else [op]
 
     def swap(self, variables: Mapping[str, tf.Variable]) -> None:
         """Exchanges averages and weights, one variable at a time: no second copy of the model."""
