@@ -23,7 +23,7 @@ COLUMNS = (
     ("peak", "peak_gflops", "{:.0f}"),
     ("share", "share_of_peak", "{:.2f}"),
     ("first s", "first_call_seconds", "{:.1f}"),
-    ("MB", "peak_memory_mb", "{:.0f}"),
+    ("MiB", "peak_memory_mb", "{:.0f}"),
 )
 
 
@@ -77,7 +77,7 @@ def chart(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for axis, key, title in zip(
-        axes, ("peak_memory_mb", "seconds"), ("peak memory, MB", "seconds a step"), strict=True
+        axes, ("peak_memory_mb", "seconds"), ("peak memory, MiB", "seconds a step"), strict=True
     ):
         for memory in ("store", "checkpoint", "reversible"):
             points = {r["depth"]: r[key] for r in rows if r["task"] == "train" and r["memory"] == memory}

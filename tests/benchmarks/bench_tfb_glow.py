@@ -27,7 +27,7 @@ COLUMNS = (
     ("s a step", "seconds", "{:.3f}"),
     ("images/s", "images_per_second", "{:.1f}"),
     ("first s", "first_step_seconds", "{:.1f}"),
-    ("MB", "peak_memory_mb", "{:.0f}"),
+    ("MiB", "peak_memory_mb", "{:.0f}"),
     ("weights, M", "million_weights", "{:.2f}"),
     ("bits/dim before", "bits_per_dim_before", "{:.3f}"),
     ("bits/dim after", "bits_per_dim_after", "{:.3f}"),

@@ -114,7 +114,7 @@ def measure(task: dict[str, Any], started: float) -> dict[str, Any]:
 
 
 def peak_memory(tf: Any, device: str) -> float:
-    """Most memory held so far, in MB: of the process, or on the GPU."""
+    """Most memory held so far, in MiB: of the process, or on the GPU."""
     if device == "gpu":
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
     import resource
