@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.arrays import ArrayFile
 from glow_tf.config import GlowConfig
 from glow_tf.files import replacing
 from glow_tf.model import Glow
@@ -78,13 +80,8 @@ def is_permutation(indices: Any) -> bool:
 
 
 def _read_weights(path: Path, glow: Glow) -> None:
-    with open(path, "rb") as file:
-        with _reading(path):
-            stored = np.load(file, allow_pickle=False)
-        if not isinstance(stored, np.lib.npyio.NpzFile):
-            raise SavedModelError(f"{path}: damaged (one array, not a file of many)")
-        with stored:
-            _assign(path, glow, stored)
+    with _reading(path), ArrayFile(path) as stored:
+        _assign(path, glow, stored)
 
 
 @contextlib.contextmanager
@@ -92,28 +89,27 @@ def _reading(path: Path) -> Iterator[None]:
     """Any error in reading means damage: for bytes changed anywhere, zipfile and NumPy raise a dozen kinds of them."""
     try:
         yield
+    except (SavedModelError, FileNotFoundError):
+        raise
     except Exception as error:
         raise SavedModelError(f"{path}: damaged ({error})") from None
 
 
-def _assign(path: Path, glow: Glow, stored: Any) -> None:
+def _assign(path: Path, glow: Glow, stored: ArrayFile) -> None:
     variables = glow.named_variables()
-    missing, surplus = (
-        sorted(set(variables) - set(stored.files)),
-        sorted(set(stored.files) - set(variables)),
-    )
+    missing, surplus = sorted(set(variables) - stored.names), sorted(stored.names - set(variables))
     if missing or surplus:
         raise SavedModelError(
             f"{path} does not fit its config.json: it lacks {missing[:8] or 'nothing'} "
             f"and has besides {surplus[:8] or 'nothing'}"
         )
     for name, variable in variables.items():
-        with _reading(path):
-            value = stored[name]
-        if value.shape != tuple(variable.shape) or value.dtype.kind not in "fib":
-            raise SavedModelError(
-                f"{path}: {name} is {value.dtype} {value.shape}, not {variable.dtype.name} {variable.shape}"
-            )
+        value = stored.read(name, functools.partial(_check, path, name, variable))
         if name.endswith("/permutation/indices") and not is_permutation(value):
             raise SavedModelError(f"{path}: {name} is no permutation")
         variable.assign(tf.cast(value, variable.dtype))
+
+
+def _check(path: Path, name: str, variable: tf.Variable, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if shape != tuple(variable.shape) or dtype.kind not in "fib":
+        raise SavedModelError(f"{path}: {name} is {dtype} {shape}, not {variable.dtype.name} {variable.shape}")

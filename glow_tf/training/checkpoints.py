@@ -18,6 +18,7 @@ Nothing random has to be kept: the order of the data is a function of (seed, epo
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import shutil
@@ -28,12 +29,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.arrays import ArrayFile
 from glow_tf.training.config import TrainError
 from glow_tf.training.files import WRITING, digest, seal, storing, sync_folder
+from glow_tf.training.state import TrainState
 
 KEEP = 2  # the newest ones; the best stays besides
 FILES = {"weights.npz", "optimizer.npz", "average.npz", "state.json"}
 _DAMAGED = "damaged-"  # prefix of what `restore_latest` passed over
+_SHOWN = 8  # names listed in an error
 _NAME = re.compile(r"\d+-\d+")
 Groups = Mapping[str, Mapping[str, tf.Variable]]
 
@@ -109,10 +113,14 @@ def verify(checkpoint: Path) -> None:
     try:
         manifest = json.loads((checkpoint / "manifest.json").read_text())
         entries = [(name, entry["size"], entry["sha256"]) for name, entry in manifest.items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{checkpoint / 'manifest.json'}: unreadable ({error})") from None
     if lacking := FILES - {name for name, _, _ in entries}:
         raise CheckpointError(f"{checkpoint / 'manifest.json'}: does not list {sorted(lacking)}")
+    if surplus := {name for name, _, _ in entries} - FILES:
+        raise CheckpointError(
+            f"{checkpoint / 'manifest.json'}: lists {sorted(surplus)[:_SHOWN]}, no files of a checkpoint"
+        )
     for name, size, sha256 in entries:
         path = checkpoint / name
         if not path.is_file():
@@ -132,9 +140,12 @@ def restore(checkpoint: Path, groups: Groups) -> dict[str, Any]:
     verify(checkpoint)
     for stem, variables in groups.items():
         read_variables(checkpoint / f"{stem}.npz", variables)
-    state = json.loads((checkpoint / "state.json").read_text())
-    state.pop("best", None)
-    return state
+    try:
+        state = json.loads((checkpoint / "state.json").read_text())
+        state.pop("best", None)
+        return TrainState.from_dict(state).to_dict()
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{checkpoint / 'state.json'}: not the state of a run ({error})") from None
 
 
 def restore_latest(folder: Path, groups: Groups, warn: Any = print) -> dict[str, Any] | None:
@@ -169,21 +180,31 @@ def restore_latest(folder: Path, groups: Groups, warn: Any = print) -> dict[str,
 
 
 def read_variables(path: Path, variables: Mapping[str, tf.Variable]) -> None:
-    """Assigns the arrays of an .npz file to the variables of the same names, one at a time."""
-    with np.load(path, allow_pickle=False) as arrays:
-        missing, surplus = set(variables) - set(arrays.files), set(arrays.files) - set(variables)
-        if missing or surplus:
-            raise CheckpointError(
-                f"{path}: missing {sorted(missing) or 'nothing'}, surplus {sorted(surplus) or 'nothing'}"
-            )
-        for name, variable in variables.items():
-            array = arrays[name]
-            if array.shape != tuple(variable.shape) or array.dtype != variable.dtype.as_numpy_dtype:
+    """Assigns the arrays of an .npz file to the variables of the same names, one at a time.
+
+    Raises:
+      CheckpointError: damage, or arrays that are missing, surplus, of another shape or type.
+    """
+    try:
+        with ArrayFile(path) as arrays:
+            missing, surplus = sorted(set(variables) - arrays.names), sorted(arrays.names - set(variables))
+            if missing or surplus:
                 raise CheckpointError(
-                    f"{path}: {name} is {array.dtype}{list(array.shape)},"
-                    f" the model's {variable.dtype.name}{variable.shape.as_list()}"
+                    f"{path}: missing {missing[:_SHOWN] or 'nothing'}, surplus {surplus[:_SHOWN] or 'nothing'}"
                 )
-            variable.assign(array)
+            for name, variable in variables.items():
+                variable.assign(arrays.read(name, functools.partial(_check, path, name, variable)))
+    except CheckpointError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise a dozen kinds for damaged bytes
+        raise CheckpointError(f"{path}: damaged ({error})") from None
+
+
+def _check(path: Path, name: str, variable: tf.Variable, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if shape != tuple(variable.shape) or dtype != variable.dtype.as_numpy_dtype:
+        raise CheckpointError(
+            f"{path}: {name} is {dtype}{list(shape)}, the model's {variable.dtype.name}{variable.shape.as_list()}"
+        )
 
 
 def _prune(folder: Path) -> None:

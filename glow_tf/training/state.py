@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+_MOST = 2**53
 METRICS = ("loss", "bits_x", "bits_y", "pred_error")
 
 
@@ -70,5 +71,24 @@ class TrainState:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainState:
-        """The inverse of `to_dict`."""
-        return cls(**values)
+        """The inverse of `to_dict`; missing counters are those of a beginning.
+
+        Raises:
+          ValueError: a counter is unknown, or no number.
+        """
+        state = cls(**values)
+        for field in dataclasses.fields(cls):
+            value = getattr(state, field.name)
+            if field.name == "epoch_sums":
+                good = isinstance(value, list) and len(value) == len(METRICS) and all(map(_is_number, value))
+            elif str(field.type) == "int":
+                good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
+            else:
+                good = _is_number(value) or (value is None and "None" in str(field.type))
+            if not good:
+                raise ValueError(f"{field.name} is {str(value)[:80]}")
+        return state
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
