@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 import zipfile
 from dataclasses import dataclass
 
@@ -80,4 +81,6 @@ def _read(archive: zipfile.ZipFile, path: str, name: str, expected: Array) -> np
         content = stream.read(n_bytes)
     if len(content) != n_bytes:
         raise DataError(f"{path}: array {name!r} is truncated: {len(content)} of {n_bytes} bytes.")
+    if dtype.kind == "U" and np.frombuffer(content, dtype.str[0] + "u4").max(initial=0) > sys.maxunicode:
+        raise DataError(f"{path}: array {name!r} has characters that do not exist.")
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")

@@ -121,3 +121,12 @@ def test_attributes_of_different_lengths(tmp_path):
     np.savez(tmp_path / "a.npz", **{**arrays, "names": np.array(["x", "y"]), "mean": LATENTS[0, :5]})
     with pytest.raises(ValueError, match="'mean' has 5 numbers; expected 12"):
         read_attributes(tmp_path / "a.npz", 12)
+
+
+def test_characters_that_do_not_exist_are_refused(tmp_path):
+    """NumPy keeps them, and Python fails in the middle of making a string of them."""
+    path = tmp_path / "latents.npz"
+    names = np.full([1], 0x110000, np.uint32).view("U1")
+    np.savez(path, latents=np.ones((1, 4), np.float32), names=names, label=np.array([0]), model=np.array(["m"]))
+    with pytest.raises(DataError, match="'names' has characters that do not exist"):
+        read_latents(path, 4)

@@ -211,4 +211,6 @@ def _prune(folder: Path) -> None:
     best = best_checkpoint(folder)
     for checkpoint in list_checkpoints(folder)[:-KEEP]:
         if checkpoint != best:
-            shutil.rmtree(checkpoint, ignore_errors=True)
+            aside = folder / f"{WRITING}{checkpoint.name}"  # so that a crash leaves no half of a checkpoint
+            checkpoint.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 import glow_tf
 from glow_tf.latent_files import Attributes
-from glow_tf.serving.demo.editor import Editor
+from glow_tf.serving.demo.editor import Editor, number
 from glow_tf.serving.demo.faces import EYES, Face, FaceFinder, align
 from glow_tf.serving.demo.uploads import UploadError, Uploads
 from tests.data_loaders.conftest import SHARED_DATA
@@ -177,3 +177,10 @@ def test_a_page_without_attributes_classes_or_faces(monkeypatch, tmp_path):
     assert not labels["Class"]
     assert not labels["Find the face and align it"]
     assert labels["Blend with the second picture"]
+
+
+@pytest.mark.parametrize("value", [10**400, float("nan"), float("inf"), True, "1", None])
+def test_what_is_no_number_for_the_model_is_refused(value):
+    """JSON has all of these; 10**400 is a whole number beyond all floats."""
+    with pytest.raises(ValueError, match=r"seed: .* is not a number"):
+        number("seed", value, 0, 1)

@@ -97,6 +97,24 @@ def test_the_best_is_known_from_the_moment_that_it_is_there(tmp_path, monkeypatc
     assert [c.name[:9] for c in checkpoints.list_checkpoints(tmp_path)] == ["000000002", "000000004", "000000005"]
 
 
+def test_a_crash_while_old_ones_are_removed_leaves_no_half_ones(tmp_path, monkeypatch):
+    for step in (1, 2):
+        checkpoints.save(tmp_path, groups(), {"step": step})
+
+    def killed(path, ignore_errors=False):
+        (path / "weights.npz").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(tmp_path, groups(), {"step": 3})
+    monkeypatch.undo()
+    for checkpoint in checkpoints.list_checkpoints(tmp_path):
+        checkpoints.verify(checkpoint)
+    checkpoints.save(tmp_path, groups(), {"step": 4})
+    assert [c.name[:9] for c in sorted(tmp_path.iterdir())] == ["000000003", "000000004"]
+
+
 def test_every_harm_to_every_file_is_found_and_named(tmp_path):
     """Each file cut at every eighth of its length, with a bit flipped in each, emptied, lengthened, removed."""
     checkpoint = checkpoints.save(tmp_path, groups(), {"step": 1})

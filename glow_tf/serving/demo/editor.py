@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -98,7 +98,8 @@ class Editor:
 
 def number(what: str, value: Any, low: float, high: float) -> float:
     """`value`, or a ValueError if it is not a number from low to high."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not abs(value) <= sys.float_info.max:  # JSON has whole numbers beyond all floats
         raise ValueError(f"{what}: {str(value)[:40]!r} is not a number")
     if not low <= value <= high:
         raise ValueError(f"{what}: {value:g} is not from {low:g} to {high:g}")
