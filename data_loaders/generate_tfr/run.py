@@ -96,7 +96,6 @@ def _settings(
         "seed": args.seed,
         "shards": counts,
         "images": {split: len(source.items[split]) for split in SPLITS},
-        "skip_corrupt": args.skip_corrupt,
         "items": digest.hexdigest(),
     }
 
@@ -105,8 +104,11 @@ def _claim(out: str, resolutions: tuple[int, ...], settings: dict[str, Any]) -> 
     """Notes what is being made, or sees that it is what was begun here."""
     path = os.path.join(out, f".generate_tfr-r{level_of(resolutions[0]):02d}.json")
     if os.path.exists(path):
-        with open(path) as file:
-            begun = json.load(file)
+        try:
+            with open(path) as file:
+                begun = dict(json.load(file))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{printable(path)} is damaged: delete it and the shards beside it.") from error
         other = [f"{name} is {begun.get(name)} there, {settings[name]} here" for name in settings
                  if begun.get(name) != settings[name]]  # fmt: skip
         if other:

@@ -183,6 +183,8 @@ def test_fewer_files_than_ranks(write_records):
     seen = [numbers_of(data, take(data, n, 1, rank=rank, size=3)) for rank, n in ((0, 2), (1, 2), (2, 3))]
     assert sorted([n for part in seen for n in part]) == list(range(7))
     assert len(take(data, 4, 5, rank=8, size=9)) == 20  # and fewer records
+    counts = [[len(y) for _, y in data.test_batches(5, rank=r, size=3)] for r in range(3)]
+    assert sorted(counts) == [[0], [1], [1]]
 
 
 @pytest.fixture
