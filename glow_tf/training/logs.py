@@ -37,6 +37,7 @@ class ResultLog:
         lines = _lines_before(path, resumed, every) if resumed else []
         if not lines:
             lines = [json.dumps(dict(header)) + "\n"]
+        self._last = lines[-1]
         write_text(path, "".join(lines))
 
     def log(self, metrics: Mapping[str, float], **counters: Any) -> None:
@@ -47,7 +48,10 @@ class ResultLog:
         """
         names = {"loss": "loss", "bits_x": "bits_x", "bits_y": "bits_y", "pred_loss": "pred_error"}
         results = {name: f"{metrics[metric]:.4f}" for name, metric in names.items()}
-        self._waiting += json.dumps({**counters, **results}) + "\n"
+        line = json.dumps({**counters, **results}) + "\n"
+        if line != self._last:  # a run that was stopped after its last checkpoint evaluates once more
+            self._waiting += line
+            self._last = line
         self.settle()
 
     def settle(self) -> None:

@@ -14,6 +14,7 @@ saves most of each start.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import random
@@ -57,6 +58,7 @@ class Life:
         self.outputs = [outputs.with_suffix(f".{rank}.txt") for rank in range(ranks)]
         self._codes: dict[int, int] = {}
         self.pids = [_fork(arguments, e, path) for e, path in zip(environments, self.outputs, strict=True)]
+        atexit.register(self.put_down)
 
     def wait_for(self, pattern: str) -> str | None:
         """The first match in rank 0's output; None where it ended without."""
@@ -76,22 +78,26 @@ class Life:
                 self._codes[pid] = os.waitstatus_to_exitcode(status)
         return pid in self._codes
 
-    def codes(self, patience: float = PATIENCE) -> list[int]:
+    def codes(self, patience: float) -> list[int]:
         """Waits for the end of all; their exit codes. Who does not end is killed, as a launcher does it."""
         end = time.monotonic() + patience
         while not all([self.ended(pid) for pid in self.pids]):
             if time.monotonic() > end:
-                for pid in self.pids:
-                    if not self.ended(pid):
-                        os.kill(pid, signal.SIGKILL)
+                self.put_down()
             time.sleep(0.02)
         if self._server is not None:
             self._server.stop()
         return [self._codes[pid] for pid in self.pids]
 
+    def put_down(self) -> None:
+        """Kills who is still there."""
+        for pid in self.pids:
+            if not self.ended(pid):
+                os.kill(pid, signal.SIGKILL)
+
 
 def _fork(arguments: list[str], environment: dict[str, str], output: Path) -> int:
-    output.touch()
+    output.write_text("")
     pid = os.fork()
     if pid:
         return pid
@@ -125,8 +131,9 @@ def torment(ranks: int, kills: int, steps: int, folder: Path, seed: int) -> dict
     begun = time.monotonic()
     if not (whole / "exit_code").exists():  # one that is there already serves again
         first = Life(flags(whole, **settings), ranks, folder / "whole")
-        assert set(first.codes()) == {0}, first.outputs[0].read_text()
-    early = done = step = lost = survivors = alone = 0
+        assert set(first.codes(PATIENCE + steps)) == {0}, first.outputs[0].read_text()
+    early = done = lost = survivors = alone = 0
+    step = newest_step(killed)  # above 0: with another --kills this goes on where it was left
     while True:
         life = Life(flags(killed, resume=True, **settings), ranks, folder / f"life{done:03d}")
         is_early = chance.random() < EARLY
@@ -153,7 +160,7 @@ def torment(ranks: int, kills: int, steps: int, folder: Path, seed: int) -> dict
         done, step, early = done + 1, now, early + is_early
         when = "at the start" if is_early else "in training"
         print(f"kill {done}: rank {victim}, {when}; newest checkpoint: step {now}", flush=True)
-    assert set(life.codes()) == {0}, life.outputs[0].read_text()
+    assert set(life.codes(PATIENCE + steps)) == {0}, life.outputs[0].read_text()
     assert lost == 0
     assert_same_run(whole, killed)
     lines = sum(len((killed / name).read_text().splitlines()) - 1 for name in ("train.txt", "test.txt"))

@@ -30,7 +30,7 @@ def run(*command, seconds=400):
 
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=needs_horovod)])
 def test_killed_and_resumed_runs_are_the_same_run(tmp_path, ranks):
-    kills = 3 if ranks == 1 else 1
+    kills = 3 - ranks
     done = run(
         "tests.reliability.kills",
         "--ranks",
@@ -45,12 +45,12 @@ def test_killed_and_resumed_runs_are_the_same_run(tmp_path, ranks):
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures["kills"] == kills and figures["checkpoints lost"] == 0 and figures["all equal"]
-    assert figures["log lines compared"] == 40 + 4
+    assert figures["log lines compared"] == 30 + 3
 
 
 def test_spoilt_inputs_end_in_clear_errors(tmp_path):
     """Some of every entrance, the same ones each time."""
-    done = run("tests.reliability.fuzz", "--inputs", "1000", "--json", str(tmp_path / "figures.json"))
+    done = run("tests.reliability.fuzz", "--inputs", "600", "--json", str(tmp_path / "figures.json"))
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads((tmp_path / "figures.json").read_text())
     assert [row["entrance"] for row in rows] == list(ENTRANCES)

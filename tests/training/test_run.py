@@ -67,6 +67,15 @@ def test_a_run_in_two_parts_is_the_same_run(run, tmp_path, steps):
     assert_same_run(run[0], tmp_path / "parts")
 
 
+def test_a_complete_run_that_is_resumed_says_nothing_twice(tmp_path):
+    """As one that was killed between its last checkpoint and its end."""
+    settings = {**TRAIN, "logdir": str(tmp_path), "epochs": 2}
+    train(MODEL, settings)
+    before = (tmp_path / "test.txt").read_text()
+    train(MODEL, {**settings, "resume": True})
+    assert (tmp_path / "test.txt").read_text() == before
+
+
 def test_a_folder_that_holds_a_run_is_refused(run):
     logdir, _ = run
     with pytest.raises(TrainError, match="holds a run already"):
