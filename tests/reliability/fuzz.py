@@ -4,7 +4,7 @@
 
 Every entrance runs in a process of its own, which may crash without ending the others. An input fails where it gets
 anything but acceptance or one of the entrance's own errors with a message, takes more than 10 seconds of the processor,
-makes the process grow by more than 256 MB, or executes code. The inputs are a function of the seed.
+makes the process grow by more than 256 MiB, or executes code. The inputs are a function of the seed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.reliability.entrances import CANARY, ENTRANCES
 from tests.reliability.mutations import mutate
 
 SECONDS = 10.0
-MEGABYTES = 256
+MEBIBYTES = 256
 
 
 class HangError(BaseException):
@@ -70,8 +70,8 @@ def bombard(name: str, count: int, seed: int, first: int, report: Path, folder: 
                 what, message = "failed", f"{type(error).__name__}: {error}"
             signal.setitimer(signal.ITIMER_PROF, 0)
             grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
-            if grown > MEGABYTES:
-                what, message = "failed", f"{grown} MB"
+            if grown > MEBIBYTES:
+                what, message = "failed", f"{grown} MiB"
             if (folder / CANARY).exists():
                 (folder / CANARY).unlink()
                 what, message = "failed", "it executed code"
@@ -115,7 +115,7 @@ def tally(name: str, count: int, seed: int, folder: Path) -> dict[str, Any]:
         "inputs": len(results),
         **{what: counts[what] for what in ("accepted", "refused", "failed")},
         "longest s": round(max(line["seconds"] for line in results), 2),
-        "most MB": max(line["grown"] for line in results),
+        "most MiB": max(line["grown"] for line in results),
         "failures": [line for line in results if line["what"] == "failed"],
     }
 
@@ -129,7 +129,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     rows = []
-    columns = ("entrance", "inputs", "accepted", "refused", "failed", "longest s", "most MB")
+    columns = ("entrance", "inputs", "accepted", "refused", "failed", "longest s", "most MiB")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, (_, share)) in enumerate(ENTRANCES.items()):
