@@ -106,6 +106,7 @@ class DataSet:
         rank: int = 0,
         size: int = 1,
         start: int = 0,
+        offset: int = 0,
         seed: int | None = None,
     ) -> tf.data.Dataset:
         """Endless batches of shuffled, augmented training images.
@@ -120,17 +121,21 @@ class DataSet:
           size: of how many.
           start: the first batch is what a pipeline from 0 would give after `start` batches. Costs
             nothing.
+          offset: images of the common sequence that come before the first batch of all ranks, for a
+            run whose ranks or batches were others before.
           seed: of the order and augmentation; None for the one given to `load`.
         """
         check_share(batch_size, rank, size)
-        if not isinstance(start, int) or start < 0:
-            raise DataError(f"start must be a whole number >= 0; got {start!r}.")
+        check_start(start, offset)
         seed = self._check_seed(seed)
-        steps = tf.data.Dataset.range(start, _ENDLESS // (batch_size * size))
-        return self._map(
-            steps,
-            lambda step: self._training_batch(sampling.first_position(step, batch_size, rank, size), batch_size, seed),
-        )
+        steps = tf.data.Dataset.range(start, (_ENDLESS - offset) // (batch_size * size))
+
+        def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return self._training_batch(
+                offset + sampling.first_position(step, batch_size, rank, size), batch_size, seed
+            )
+
+        return self._map(steps, batch)
 
     def test_batches(self, batch_size: int, *, rank: int = 0, size: int = 1) -> tf.data.Dataset:
         """The test images in a fixed order, not augmented; see batches_in_order."""
@@ -248,3 +253,10 @@ def check_share(batch_size: int, rank: int, size: int) -> None:
         raise DataError(f"The batch size must be a whole number >= 1; got {batch_size!r}.")
     if not isinstance(size, int) or not isinstance(rank, int) or not 0 <= rank < size:
         raise DataError(f"rank must be from 0 to size - 1; got rank {rank!r}, size {size!r}.")
+
+
+def check_start(start: int, offset: int) -> None:
+    """Raises DataError unless both are whole numbers from 0 on."""
+    for name, value in (("start", start), ("offset", offset)):
+        if not isinstance(value, int) or value < 0:
+            raise DataError(f"{name} must be a whole number >= 0; got {value!r}.")

@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from data_loaders import sampling
 from data_loaders.augment import FLIPS, NO_AUGMENTATION, augment
-from data_loaders.dataset import DataSet, check_share, without_sharding
-from data_loaders.errors import DataError
+from data_loaders.dataset import DataSet, check_share, check_start, without_sharding
 from data_loaders.registry import Request
 from data_loaders.tfrecords.order import BLOCK_BYTES, WindowedShuffle, stretches
 from data_loaders.tfrecords.source import Pieces, RecordSource
@@ -58,17 +57,28 @@ class RecordDataSet(DataSet):
         return sum(source.skipped for source in self._records.values())
 
     def train_batches(
-        self, batch_size: int, *, rank: int = 0, size: int = 1, start: int = 0, seed: int | None = None
+        self,
+        batch_size: int,
+        *,
+        rank: int = 0,
+        size: int = 1,
+        start: int = 0,
+        offset: int = 0,
+        seed: int | None = None,
     ) -> tf.data.Dataset:
-        """See DataSet. A start inside an epoch reads one window of records before its first batch."""
+        """See DataSet. A start inside an epoch reads one window of records before its first batch.
+
+        The ranks have gone through `offset` images in equal shares: each is as far in its own part.
+        """
         check_share(batch_size, rank, size)
-        if not isinstance(start, int) or start < 0:
-            raise DataError(f"start must be a whole number >= 0; got {start!r}.")
+        check_start(start, offset)
         seed = self._check_seed(seed)
-        batches = self._shuffled(rank, size, start * batch_size, seed).batch(batch_size, drop_remainder=True)
+        before = start * batch_size + offset // size
+        batches = self._shuffled(rank, size, before, seed).batch(batch_size, drop_remainder=True)
 
         def finish(step: tf.Tensor, record: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            return self._augmented(*record, sampling.first_position(step, batch_size, rank, size), batch_size, seed)
+            first = offset + sampling.first_position(step, batch_size, rank, size)
+            return self._augmented(*record, first, batch_size, seed)
 
         return self._map(batches.enumerate(start), finish)
 

@@ -70,6 +70,8 @@ class TrainConfig:
       train_its: steps per epoch; 0: ceil(n_train / (n_batch_train * workers)).
       checkpoint_minutes: longest time between checkpoints.
       checkpoint_steps: steps between checkpoints; 0: by time only.
+      commit_steps: under elastic Horovod, steps between commits: what is lost at most when a worker is lost, and how
+        long a new one waits to be let in.
       dry_run: one step of everything, to see that the run would work.
       skip_corrupt: go on without damaged images, with a warning, instead of ending.
       on_nan: what follows a step whose loss or gradient is not finite, or with a 1x1 convolution close to
@@ -119,6 +121,7 @@ class TrainConfig:
     train_its: int = 0
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int = 0
+    commit_steps: int = 50
     dry_run: bool = False
     skip_corrupt: bool = False
     on_nan: str = "stop"
@@ -175,6 +178,18 @@ class TrainConfig:
         """Optimizer steps in an epoch."""
         return self.train_its or math.ceil(self.n_train / (self.n_batch_train * workers))
 
+    def steps_left(self, taken: int, seen: int, workers: int = 1) -> int:
+        """Optimizer steps until the end of an epoch, which may have begun with another number of workers.
+
+        Args:
+          taken: steps of the epoch so far.
+          seen: its images so far, at the anchor size.
+          workers: how many there are now.
+        """
+        if self.train_its:
+            return max(0, self.train_its - taken)
+        return max(0, math.ceil((self.n_train - seen) / (self.n_batch_train * workers)))
+
     def lr_at(self, n_processed: int) -> float:
         """The learning rate after `n_processed` images (at the anchor size): linear warm-up from 0."""
         warmup = self.n_train * self.epochs_warmup
@@ -193,7 +208,7 @@ _AT_LEAST: dict[str, float] = {
     "fmap": 1, "pmap": 1, "n_train": 1, "n_batch_train": 1, "n_batch_test": 1, "n_batch_init": 1,
     "lr": 0, "epochs": 1, "epochs_warmup": 0, "epochs_full_valid": 1, "anchor_size": 1,
     "n_sample": 1, "epochs_full_sample": 1, "seed": 0, "steps": 0, "train_its": 0,
-    "checkpoint_minutes": 0, "checkpoint_steps": 0,
+    "checkpoint_minutes": 0, "checkpoint_steps": 0, "commit_steps": 1,
     "clip_grad_norm": 0,
 }  # fmt: skip
 

@@ -11,13 +11,16 @@ import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from glow_tf.training.config import StorageError, TrainError
-from glow_tf.training.launch import launched_by_horovod
+from glow_tf.training.launch import elastic, launched_by_horovod
+
+if TYPE_CHECKING:
+    from glow_tf.training.elastic import Committed
 
 
 class WorkerLostError(TrainError):
@@ -59,6 +62,16 @@ class Workers:
     def noticing_loss(self) -> Iterator[None]:
         """Within it what fails because another worker is gone raises WorkerLostError."""
         yield
+
+    def until_done(self, attempt: Callable[[Callable[[], None] | None], Any], committed: Committed) -> Any:
+        """What `attempt` returns; where workers may come and go, it is called again after each change.
+
+        Args:
+          attempt: is given the function that commits the state of the run, which all workers call at the same step;
+            None where workers stay.
+          committed: what is gone on from.
+        """
+        return attempt(None)
 
     def on_chief(self, function: Callable[[], Any]) -> Any:
         """Runs the function on rank 0; all get its JSON value, or a TrainError (StorageError) with its message.
@@ -131,6 +144,40 @@ class HorovodWorkers(Workers):
                 " says of it, is the reason. The same command with --resume goes on from the last checkpoint"
             ) from None
 
+    def until_done(self, attempt: Callable[[Callable[[], None] | None], Any], committed: Committed) -> Any:  # noqa: D102
+        if not elastic():
+            return super().until_done(attempt, committed)
+        from horovod.common.elastic import State
+        from horovod.common.exceptions import HorovodInternalError
+        from horovod.tensorflow.elastic import run
+
+        @contextlib.contextmanager
+        def told_to_horovod() -> Iterator[None]:
+            try:
+                with self.noticing_loss():
+                    yield
+            except WorkerLostError as error:
+                raise HorovodInternalError(str(error)) from None
+
+        class CommittedState(State):
+            """Horovod's name for it, since horovod.tensorflow's own does not share variables in TensorFlow 2."""
+
+            def save(self) -> None:
+                committed.save()
+
+            def restore(self) -> None:
+                committed.restore()
+
+            def sync(self) -> None:
+                with told_to_horovod():
+                    committed.share()
+
+        def guarded(state: Any) -> Any:
+            with told_to_horovod():
+                return attempt(state.commit)
+
+        return run(guarded)(CommittedState(self._hvd.broadcast_object, self._hvd.rank))
+
     def broadcast(self, variables: Sequence[tf.Variable]) -> None:  # noqa: D102
         for index, variable in enumerate(variables):
             variable.assign(self._hvd.broadcast(variable.read_value(), 0, name=f"broadcast/{index}"))
@@ -153,7 +200,7 @@ def connect() -> Workers:
     workers = HorovodWorkers() if launched_by_horovod() else Workers()
     gpus = tf.config.list_physical_devices("GPU")
     try:
-        if gpus and workers.size > 1:
+        if gpus and isinstance(workers, HorovodWorkers):  # an elastic job may have one worker now and more later
             gpus = [gpus[workers.local_rank % len(gpus)]]
             tf.config.set_visible_devices(gpus, "GPU")
         for gpu in gpus:

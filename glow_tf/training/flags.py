@@ -59,6 +59,7 @@ _HELP = {
     "steps": "stop after so many steps; 0: after --epochs",
     "checkpoint_minutes": "longest time between checkpoints",
     "checkpoint_steps": "steps between checkpoints; 0: by time only",
+    "commit_steps": "elastic Horovod: steps between commits, to which a job goes back when a worker is lost",
     "dry_run": "one step of everything, to see that the run would work",
     "skip_corrupt": "go on without damaged images, with a warning",
     "on_nan": "after a step that is not finite, or a convolution close to singular: stop, skip it, or rollback",

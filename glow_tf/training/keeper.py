@@ -20,7 +20,7 @@ class Keeper:
     """
 
     def __init__(self, trainer: Trainer, folder: Path) -> None:
-        self._trainer, self._folder = trainer, folder
+        self.trainer, self._folder = trainer, folder
         self._kept: dict[str, object] | None = None
         self._clock = time.monotonic()
         self.path = ""
@@ -31,12 +31,12 @@ class Keeper:
         Raises:
           CheckpointError (TrainError on the other workers): every checkpoint is damaged, or does not fit.
         """
-        groups, workers = self._groups(), self._trainer.workers
+        groups, workers = self._groups(), self.trainer.workers
         state = workers.on_chief(lambda: checkpoints.restore_latest(self._folder, groups, warn))
         if state is None:
             return False
-        self._trainer.state = TrainState.from_dict(state)
-        self._trainer.forget_steps()
+        self.trainer.state = TrainState.from_dict(state)
+        self.trainer.forget_steps()
         for variables in groups.values():
             workers.broadcast(list(variables.values()))
         self._kept = state
@@ -51,12 +51,12 @@ class Keeper:
         Raises:
           DivergedError: the next step would not be fine. Nothing was written.
         """
-        if self._trainer.is_averaged:
+        if self.trainer.is_averaged:
             raise RuntimeError("the model has the averaged weights; save outside `averaged()`")
-        self._trainer.probe()
-        groups, state = self._groups(), self._trainer.state.to_dict()
+        self.trainer.probe()
+        groups, state = self._groups(), self.trainer.state.to_dict()
         if best or state != self._kept:
-            self.path = self._trainer.workers.on_chief(
+            self.path = self.trainer.workers.on_chief(
                 lambda: str(checkpoints.save(self._folder, groups, state, best=best))
             )
             self._kept = state
@@ -64,19 +64,19 @@ class Keeper:
 
     def postpone(self) -> None:
         """After a checkpoint could not be written: the next is due in a minute."""
-        self._clock = time.monotonic() - 60 * (self._trainer.config.checkpoint_minutes - 1)
+        self._clock = time.monotonic() - 60 * (self.trainer.config.checkpoint_minutes - 1)
 
     def wanted(self) -> bool:
         """Whether the step to come should be followed by a checkpoint; the clock of rank 0 decides."""
-        config = self._trainer.config
-        if config.checkpoint_steps and (self._trainer.state.step + 1) % config.checkpoint_steps == 0:
+        config = self.trainer.config
+        if config.checkpoint_steps and (self.trainer.state.step + 1) % config.checkpoint_steps == 0:
             return True
         late = time.monotonic() - self._clock > 60 * config.checkpoint_minutes
-        return late and self._trainer.workers.is_chief
+        return late and self.trainer.workers.is_chief
 
     def _groups(self) -> checkpoints.Groups:
         return {
-            "weights": self._trainer.glow.named_variables(),
-            "optimizer": self._trainer.optimizer.slots,
-            "average": self._trainer.average,
+            "weights": self.trainer.glow.named_variables(),
+            "optimizer": self.trainer.optimizer.slots,
+            "average": self.trainer.average,
         }

@@ -14,8 +14,13 @@ _LAUNCHERS = (
 )
 
 
+def elastic(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether elastic Horovod started this process, whose job's workers may come and go."""
+    return environ.get("HOROVOD_ELASTIC") == "1"
+
+
 def launched_by_horovod(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether a launcher started this process as one of several (or as elastic Horovod's)."""
-    if environ.get("HOROVOD_ELASTIC") == "1":
+    if elastic(environ):
         return True
     return any(rank in environ and environ.get(size, "2") != "1" for rank, size in _LAUNCHERS)

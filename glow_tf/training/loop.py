@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -30,6 +31,7 @@ class Loop:
       stopper: knows of signals.
       batch: images of a step.
       total: steps of the whole run.
+      commit: of elastic jobs; called every `commit_steps` and after every epoch, on all workers at the same step.
     """
 
     def __init__(
@@ -43,10 +45,12 @@ class Loop:
         *,
         batch: int,
         total: int,
+        commit: Callable[[], None] | None = None,
     ) -> None:
         self.trainer, self.data, self.keeper, self.reports = trainer, data, keeper, reports
         self.inspection, self.stopper, self.batch, self.total = inspection, stopper, batch, total
         self.config, self.workers = trainer.config, trainer.workers
+        self._commit = commit
         self._wishes = {"stop": False, "save": False}
         self._clock = time.monotonic()
 
@@ -82,7 +86,7 @@ class Loop:
             # A step's numbers are read after the next one is under way, so that an accelerator never
             # waits; every worker reads the same ones, so all stop and save after the same step.
             taken = self.state.epoch_step + (pending is not None)
-            full = taken >= self.trainer.train_its
+            full = taken >= self._epoch_steps
             alone = self.workers.size == 1
             if full or self.state.step >= self.total or (alone and self.stopper.asked):
                 if pending is not None:
@@ -112,23 +116,30 @@ class Loop:
             if pending is not None:
                 self._count(pending)
             pending = results
-            if any(self._wishes.values()) or (alone and wanted):
+            due = self._commit is not None and self.state.step % self.config.commit_steps == 0
+            if any(self._wishes.values()) or (alone and wanted) or due:
                 self._count(pending)
                 pending = None
                 if self._wishes["stop"]:
                     return False
-                self._save()
+                if self._wishes["save"]:
+                    self._save()
+                if self._commit and due:
+                    self._commit()
                 self._wishes["save"] = False
                 self._clock = time.monotonic()
 
     def _batches(self) -> Any:
         """The batches from where the run stands."""
         rank, size = self.workers.rank, self.workers.size
-        start = self.state.n_images // (self.batch * size)
-        return iter(self.data.train_batches(self.batch, rank=rank, size=size, start=start, seed=self.config.seed))
+        start, offset = divmod(self.state.n_images, self.batch * size)  # a rest where there were other workers before
+        where = {"rank": rank, "size": size, "start": start, "offset": offset}
+        return iter(self.data.train_batches(self.batch, **where, seed=self.config.seed))
 
     def _start_epoch(self) -> None:
-        self.reports.start_epoch()
+        done, seen = self.state.epoch_step, self.state.n_processed - self.state.epoch_start
+        self._epoch_steps = done + self.config.steps_left(done, seen, self.workers.size)
+        self.reports.start_epoch(self._epoch_steps)
         self._clock = time.monotonic()
 
     def _save(self, *, best: bool = False) -> bool:
@@ -219,6 +230,8 @@ class Loop:
         state.close_epoch()
         if validate and not self._save(best=best):
             state.best_loss = before
+        if self._commit:
+            self._commit()
         return True
 
     def _last_words(self) -> bool:

@@ -59,10 +59,10 @@ class Reports:
             f" {self._trainer.train_its} steps an epoch; from {start} to step {self._total}; logs in {logdir}"
         )
 
-    def start_epoch(self) -> None:
-        """The terminal's bar begins anew, or goes on where the open epoch stands."""
+    def start_epoch(self, steps: int) -> None:
+        """The terminal's bar begins anew, or goes on where the open epoch of so many steps stands."""
         state = self._state
-        self.progress.start_epoch(state.epochs_done + 1, self._trainer.train_its, state.epoch_step)
+        self.progress.start_epoch(state.epochs_done + 1, steps, state.epoch_step)
 
     def trained(self, epoch: int) -> None:
         """The open epoch's mean results."""

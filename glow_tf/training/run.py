@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from glow_tf.model import Glow
 from glow_tf.saving import save as save_model
 from glow_tf.training import checkpoints, distributed, run_folder, setup
 from glow_tf.training.config import TrainConfig
+from glow_tf.training.elastic import Committed
 from glow_tf.training.files import storing
 from glow_tf.training.inspection import Inspection
 from glow_tf.training.interrupt import Stopper
@@ -66,33 +67,67 @@ def train(
     data = data or setup.load_data(config, fields.get("image_size", -1))
     model = model if isinstance(model, GlowConfig) else setup.model_config(fields, data)
     setup.check_data(model, data)
-    with Stopper() as stopper, workers.noticing_loss(), data_loaders.as_data_errors(), contextlib.ExitStack() as held:
-        workers.on_chief(lambda: held.enter_context(run_folder.locked(Path(config.logdir))))
+    with Stopper() as stopper, workers.noticing_loss(), data_loaders.as_data_errors():
         return _run(model, config, data, workers, stopper)
 
 
 def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: distributed.Workers, stopper: Stopper) -> Result:
     """One process's part of a run."""
-    logdir, settings = Path(config.logdir), setup.record(model, config)
-    resuming = workers.on_chief(lambda: run_folder.claim(logdir, settings, resume=config.resume))
-    folder = logdir / "checkpoints"
+    committed = Committed(workers, lambda: Trainer(setup.make_model(model, config), config, workers))
+    logdir, settings, resume = Path(config.logdir), setup.record(model, config), config.resume
+
+    def attempt(commit: Callable[[], None] | None) -> Result:
+        nonlocal resume
+        with contextlib.ExitStack() as held:
+            workers.on_chief(lambda: held.enter_context(run_folder.locked(logdir)))
+            going_on = committed.trainer is not None
+            resuming = workers.on_chief(lambda: run_folder.claim(logdir, settings, resume=resume or going_on))
+            resume = True  # another attempt finds the folder claimed by this one
+            if committed.trainer is None:
+                keeper = _begin(model, config, data, workers, resuming=resuming)
+                committed.trainer = keeper.trainer
+            else:
+                committed.trainer.rescale()
+                keeper = Keeper(committed.trainer, logdir / "checkpoints")
+            if commit:
+                commit()
+            return _train(keeper, data, stopper, commit, resumed=going_on or bool(keeper.path))
+
+    return workers.until_done(attempt, committed)
+
+
+def _begin(
+    model: GlowConfig, config: TrainConfig, data: Any, workers: distributed.Workers, *, resuming: bool
+) -> Keeper:
+    """The keeper of a trainer that is before its first step, or where its last checkpoint stands."""
+    folder = Path(config.logdir) / "checkpoints"
     found = resuming and workers.on_chief(lambda: bool(checkpoints.list_checkpoints(folder)))
     glow = setup.make_model(model, config)
     if not found:
         setup.initialize(glow, config, data, workers)
-    trainer = Trainer(glow, config, workers)
-    keeper = Keeper(trainer, folder)
-    resumed = found and keeper.restore(print if workers.is_chief else lambda line: None)
-    total, header = _total_steps(trainer), _header(trainer)
+    keeper = Keeper(Trainer(glow, config, workers), folder)
+    if found:
+        keeper.restore(print if workers.is_chief else lambda line: None)
+    return keeper
+
+
+def _train(keeper: Keeper, data: Any, stopper: Stopper, commit: Callable[[], None] | None, *, resumed: bool) -> Result:
+    """The run from where it stands to its end."""
+    trainer, config, workers = keeper.trainer, keeper.trainer.config, keeper.trainer.workers
+    logdir, total, header = Path(config.logdir), _total_steps(trainer), _header(trainer)
     reports = Reports(trainer, logdir, total=total, header=header, resumed=resumed)
     inspection = Inspection(trainer, data, reports, stopper)
     batch = header["local_batch_train"]
     reports.begin(data.name, batch, logdir)
     _warn_of_short_memory(trainer, reports)
-    completed = Loop(trainer, data, keeper, reports, inspection, stopper, batch=batch, total=total).run()
-    reports.progress.end_epoch()
+    loop = Loop(trainer, data, keeper, reports, inspection, stopper, batch=batch, total=total, commit=commit)
+    try:
+        completed = loop.run()
+    finally:
+        reports.progress.end_epoch()
+        reports.flush()
     where, average = logdir / "model", trainer.average if config.polyak else None
-    workers.on_chief(lambda: _save_model(glow, where, average))
+    workers.on_chief(lambda: _save_model(trainer.glow, where, average))
     reports.flush()
     if data.skipped:
         reports.say(f"{data.skipped} damaged images were skipped")
@@ -117,10 +152,12 @@ def _save_model(glow: Glow, folder: Path, average: dict[str, Any] | None) -> Non
 
 
 def _total_steps(trainer: Trainer) -> int:
-    config = trainer.config
+    """Steps from the run's very beginning to its end, if no more workers come or go."""
+    config, state = trainer.config, trainer.state
     if config.dry_run:
         return 1
-    steps = config.epochs * trainer.train_its
+    left = config.steps_left(state.epoch_step, state.n_processed - state.epoch_start, trainer.workers.size)
+    steps = state.step + left + (config.epochs - state.epochs_done - 1) * trainer.train_its
     return min(steps, config.steps) if config.steps else steps
 
 

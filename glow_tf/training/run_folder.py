@@ -23,7 +23,7 @@ _LOCK = ".lock"
 # A run may go on with other values of these: they say where things are and how long, not what comes out.
 _FREE = {
     "verbose", "logdir", "data_dir", "image_dir", "fmap", "pmap", "epochs", "steps", "resume",
-    "checkpoint_minutes", "checkpoint_steps", "skip_corrupt",
+    "checkpoint_minutes", "checkpoint_steps", "commit_steps", "skip_corrupt",
 }  # fmt: skip
 _OUTPUTS = ("train.txt", "test.txt", "epoch_*_sample_*.png", "events", "checkpoints", "model", EXIT_FILE)
 

@@ -15,6 +15,7 @@ class TrainState:
 
     Attributes:
       step: optimizer steps taken.
+      epoch_start: n_processed when the open epoch began.
       epochs_done: epochs closed, with their log lines and evaluations.
       epoch_step: steps taken in the epoch that is open.
       n_processed: images seen, counted at the anchor size: what the warm-up goes by.
@@ -29,6 +30,7 @@ class TrainState:
     """
 
     step: int = 0
+    epoch_start: int = 0
     epochs_done: int = 0
     epoch_step: int = 0
     n_processed: int = 0
@@ -62,6 +64,7 @@ class TrainState:
     def close_epoch(self) -> None:
         """The epoch is logged, evaluated and drawn: the next begins."""
         self.epochs_done += 1
+        self.epoch_start = self.n_processed
         self.epoch_step = self.epoch_skipped = 0
         self.epoch_sums = [0.0] * len(METRICS)
 
@@ -71,7 +74,7 @@ class TrainState:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainState:
-        """The inverse of `to_dict`; missing counters are those of a beginning.
+        """The inverse of `to_dict`; missing counters are those of a beginning, and epoch_start is reckoned.
 
         Raises:
           ValueError: a counter is unknown, or no number.
@@ -87,6 +90,8 @@ class TrainState:
                 good = _is_number(value) or (value is None and "None" in str(field.type))
             if not good:
                 raise ValueError(f"{field.name} is {str(value)[:80]}")
+        if "epoch_start" not in values and state.step:  # a checkpoint from before it was kept
+            state.epoch_start = state.n_processed - state.n_processed // state.step * state.epoch_step
         return state
 
 

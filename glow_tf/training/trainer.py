@@ -48,14 +48,12 @@ class Trainer:
         self.state = TrainState()
         names = {v.ref(): name for name, v in glow.named_variables().items()}
         self.variables = {names[v.ref()]: v for v in glow.trainable_variables}
-        self.train_its = config.steps_per_epoch(self.workers.size)
-        beta2 = beta2_of(self.train_its, config.polyak_epochs)
         self.optimizer = make_optimizer(
-            config.optimizer, beta1=config.beta1, beta2=beta2, weight_decay=config.weight_decay
+            config.optimizer, beta1=config.beta1, beta2=0.0, weight_decay=config.weight_decay
         )
         self.optimizer.initialize(self.variables)
-        self._polyak = PolyakAverage(beta2, self.variables)
-        self._step_function = tf.function(self._train_step, autograph=False)
+        self._polyak = PolyakAverage(0.0, self.variables)
+        self.rescale()
         self._evaluate_function = tf.function(self._evaluate, autograph=False)
         self.is_averaged = False
         self._results: tf.Tensor | None = None
@@ -65,6 +63,18 @@ class Trainer:
         self._good: tuple[Any, Any, Any, int] | None = None  # the last batch that was fine
         self._probed = -1
         self._awaits_initialization = not glow.initialized
+
+    def rescale(self) -> None:
+        """Sets what depends on the number of workers: the steps of an epoch and the averaging times counted in them."""
+        self.train_its = self.config.steps_per_epoch(self.workers.size)
+        beta2 = beta2_of(self.train_its, self.config.polyak_epochs)
+        self.optimizer.beta2 = self._polyak.decay = beta2
+        self._step_function = tf.function(self._train_step, autograph=False)  # these are constants in it
+
+    def kept_variables(self) -> list[tf.Variable]:
+        """Weights, moments and averages: all the variables that a checkpoint holds."""
+        groups = (self.glow.named_variables(), self.optimizer.slots, self.average)
+        return [variable for group in groups for variable in group.values()]
 
     @property
     def average(self) -> dict[str, tf.Variable]:

@@ -91,6 +91,8 @@ def test_two_ranks_with_half_a_batch_are_one_with_a_whole(make_without_parts):
     ranks = [batches(data.train_batches(3, rank=r, size=2), 5) for r in (0, 1)]
     joined = [(np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]])) for a, b in zip(*ranks, strict=True)]
     assert_same(whole, joined)
+    third = data.train_batches(2, rank=1, size=3, start=2, offset=6)  # three ranks go on after the first six images
+    np.testing.assert_array_equal(next(iter(third))[0], whole[3][0][2:4])
 
 
 def test_every_epoch_has_every_image_once_over_all_ranks(make):
@@ -156,6 +158,7 @@ def test_two_ranks_initialise_with_what_one_would(make_without_parts):
         ("train_batches", {"batch_size": 0}, "batch size must be"),
         ("train_batches", {"batch_size": 2, "rank": 2, "size": 2}, "rank must be"),
         ("train_batches", {"batch_size": 2, "start": -1}, "start must be"),
+        ("train_batches", {"batch_size": 2, "offset": -1}, "offset must be"),
         ("train_batches", {"batch_size": 2, "seed": -1}, "seed must be"),
         ("batches_in_order", {"split": "valid", "batch_size": 2}, "split must be"),
         ("init_batch", {"n": 0}, "batch size must be"),

@@ -1,0 +1,64 @@
+"""Elastic Horovod: a worker is killed, another one added, and the run is the one that it would be without Horovod."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+
+import numpy as np
+import pytest
+
+from glow_tf.training import train
+from tests.tolerances import RANKS
+from tests.training.common import MODEL, TRAIN, final_arrays, flags
+from tests.training.jobs import finish, launch, needs_horovod, pid_of, wait_for
+
+pytestmark = [pytest.mark.slow, needs_horovod]
+
+
+def test_a_worker_is_killed_and_another_joins(tmp_path):
+    """Two workers, then one, then two again: batches of 16, 8 and 16 images, from the last commit each time."""
+    hosts, script, logdir = tmp_path / "hosts", tmp_path / "hosts.sh", tmp_path / "elastic"
+    hosts.write_text("localhost:1\n127.0.0.1:1\n")  # Horovod gives up the host of a worker that dies, so two names
+    script.write_text(f"#!/bin/sh\ncat {hosts}\n")
+    script.chmod(0o755)
+    settings = {"commit_steps": 3, "epochs": 10_000, "epochs_full_valid": 8, "epochs_full_sample": 1000, "steps": 120}
+    options = ("--min-np", "1", "--max-np", "2", "--network-interface", "lo", "--host-discovery-script", str(script))
+    process = launch(2, "train.py", *flags(logdir, **settings, n_batch_train=8), options=options)
+    said = wait_for(process, "epoch 2:")
+    assert "2 worker(s) with 8 images a step, 4 steps an epoch; from the beginning" in said
+    os.kill(pid_of(1, str(logdir)), signal.SIGKILL)
+    alone = re.search(
+        r"1 worker.s. with 8 images a step, 8 steps an epoch; from step (\d+) to", wait_for(process, " 1 w")
+    )
+    with hosts.open("a") as file:
+        file.write(f"{socket.gethostname()}:1\n")
+    said = wait_for(process, " 2 worker(s)")
+    joined = re.search(r"2 worker.s. with 8 images a step, 4 steps an epoch; from step (\d+) to", said)
+    assert alone and joined, said
+    said = finish(process)
+    assert process.returncode == 0, said
+
+    reference = tmp_path / "reference"
+    for batch, steps in ((16, int(alone[1])), (8, int(joined[1])), (16, 120)):
+        if reference.exists():  # one process takes the batches of all workers
+            config = json.loads((reference / "config.json").read_text())
+            config["train"]["n_batch_train"] = batch
+            (reference / "config.json").write_text(json.dumps(config))
+        there = {**TRAIN, **settings, "steps": steps, "n_batch_train": batch, "logdir": str(reference)}
+        train(MODEL, {**there, "resume": reference.exists()})
+    one, elastic = final_arrays(reference), final_arrays(logdir)
+    assert set(one) == set(elastic)
+    for name, array in one.items():
+        array = np.asarray(array, np.float64)
+        difference, scale = np.abs(array - elastic[name]).max(initial=0), np.abs(array).max(initial=0)
+        assert difference <= RANKS["whole run"][0] * scale, (name, difference, scale)
+    for log in ("train.txt", "test.txt"):
+        lines = [[json.loads(x) for x in (run / log).read_text().splitlines()[1:]] for run in (reference, logdir)]
+        assert len(lines[0]) == len(lines[1]) > 0
+        for ours, theirs in zip(*lines, strict=True):
+            for key in ours.keys() - {"train_time"}:
+                assert float(ours[key]) == pytest.approx(float(theirs[key]), abs=2e-4), (log, key)
