@@ -137,7 +137,7 @@ class HorovodWorkers(Workers):
         try:
             yield
         except tf.errors.UnknownError as error:  # faults of a program are of other kinds
-            if "Horovod" not in str(error):
+            if not any(word in str(error).lower() for word in ("horovod", "nccl")):
                 raise
             raise WorkerLostError(
                 f"rank {rank} stops because another one has failed or was killed; what it said, or the launcher"
