@@ -126,6 +126,7 @@ def train(names: list[str], logdir: Path, per_host: int, seconds: float) -> str:
     hosts = ["-np", str(2 * per_host), "-H", f"node1:{per_host},node2:{per_host}"]
     command = [*launcher, *hosts, sys.executable, "train.py", *FLAGS, "--logdir", str(logdir)]
     environment = {**os.environ, "PATH": PATHS, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment["HOROVOD_GLOO_TIMEOUT_SECONDS"] = str(int(seconds))  # ranks wait for each other's start
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
     try:
