@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # In requirements.txt for the sake of TensorFlow or Horovod, which ask for them themselves.
 ONLY_PINNED = {
     *("keras", "protobuf", "ml-dtypes"),
-    *("setuptools", "wheel", "cloudpickle", "psutil", "pyyaml", "cmake"),
+    *("setuptools", "wheel", "cloudpickle", "pyyaml", "cmake"),
 }
 
 
