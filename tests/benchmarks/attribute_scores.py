@@ -86,7 +86,7 @@ def main() -> None:
     opened = open_model(found, args.weights)
     latents = encode(opened.glow, test[: args.n], held.label, args.batch)
     falling, strips = [], []
-    print("| alpha | " + " | ".join(f"{alpha:g}" for alpha in ALPHAS) + " |" + "\n|---" * (len(ALPHAS) + 1) + "|")
+    print("| alpha | " + " | ".join(f"{alpha:g}" for alpha in ALPHAS) + " |\n" + "|---" * (len(ALPHAS) + 1) + "|")
     for i, name in enumerate(args.names):
         moved = along(latents, directions[i], ALPHAS).reshape(-1, found.config.dimensions)
         pictures = decode(opened.glow, unflatten_latents(found.config, moved), held.label, args.batch)
