@@ -31,7 +31,6 @@ from glow_tf.training import checkpoints
 from tests.training.common import assert_same_run, flags
 
 EARLY = 0.2  # share of the kills that come before the first step of a life
-SECONDS = 2.5  # from the start, or from the first step, to the kill, on average: most come soon, some late
 GRACE = 30.0  # seconds that a rank has to end by itself when another was killed
 PATIENCE = 300.0  # seconds until a process that should speak or end counts as hanging
 
@@ -121,7 +120,7 @@ def newest_step(logdir: Path) -> int:
     return int(found[-1].name.split("-")[0]) if found else 0
 
 
-def torment(ranks: int, kills: int, steps: int, folder: Path, seed: int) -> dict[str, object]:
+def torment(ranks: int, kills: int, steps: int, folder: Path, seed: int, mean: float) -> dict[str, object]:
     """Runs it all and returns the figures; an AssertionError where anything differs."""
     chance = random.Random(seed)
     settings = {"n_batch_train": 16 // ranks, "steps": steps, "epochs": steps, "epochs_full_valid": 10}
@@ -145,7 +144,7 @@ def torment(ranks: int, kills: int, steps: int, folder: Path, seed: int) -> dict
             break
         if not is_early:
             assert life.wait_for(r"\nepoch \d+ step"), life.outputs[0].read_text()  # the first step is behind it
-        time.sleep(chance.expovariate(1 / SECONDS))
+        time.sleep(chance.expovariate(1 / mean))
         victim = chance.randrange(ranks)
         assert not life.ended(life.pids[victim]), "the run is over: more --steps are needed for so many kills"
         os.kill(life.pids[victim], signal.SIGKILL)
@@ -185,13 +184,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="length of the run; 0: 25 for every kill")
     parser.add_argument("--folder", type=Path, required=True, help="a new folder for the runs")
     parser.add_argument("--seed", type=int, default=0)
+    text = "mean time from a start, or from its first step, to the kill: most come soon, some late"
+    parser.add_argument("--seconds", type=float, default=2.5, help=text)
     arguments = parser.parse_args()
     import_tensorflow()
 
     if arguments.ranks > 1:
         import horovod.tensorflow  # noqa: F401
     steps = arguments.steps or 25 * arguments.kills
-    print(json.dumps(torment(arguments.ranks, arguments.kills, steps, arguments.folder, arguments.seed)))
+    numbers = arguments.ranks, arguments.kills, steps
+    print(json.dumps(torment(*numbers, arguments.folder, arguments.seed, arguments.seconds)))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def test_killed_and_resumed_runs_are_the_same_run(tmp_path, ranks):
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures["kills"] == kills and figures["checkpoints lost"] == 0 and figures["all equal"]
-    assert figures["log lines compared"] == 30 + 3
+    assert figures["log lines compared"] == 60 + 6
 
 
 def test_spoilt_inputs_end_in_clear_errors(tmp_path):
