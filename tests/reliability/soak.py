@@ -20,7 +20,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 WARM_UP = 0.1  # of the watched time
-MEASURES = ("resident_mb", "open_files", "threads")
+MEASURES = ("resident_mib", "open_files", "threads")
 
 
 def look(process: psutil.Process, begin: float) -> dict[str, float]:
@@ -28,7 +28,7 @@ def look(process: psutil.Process, begin: float) -> dict[str, float]:
     with process.oneshot():
         return {
             "seconds": round(time.monotonic() - begin, 1),
-            "resident_mb": round(process.memory_info().rss / 1e6, 1),
+            "resident_mib": round(process.memory_info().rss / 2**20, 1),
             "open_files": process.num_fds(),
             "threads": process.num_threads(),
         }
