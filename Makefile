@@ -9,7 +9,7 @@ LOGDIR      ?= runs/digits
 TRAIN_FLAGS ?= --n_levels 2 --depth 16 --width 128 --n_bits_x 4 --flow_coupling 1 --learntop --ycond --weight_y 0.05 \
 	--anchor_size 8 --n_train 1500 --epochs_warmup 2 --polyak_epochs 5 --polyak --memory store \
 	--epochs_full_valid 10 --epochs_full_sample 10 --steps 840 --resume
-PYTEST_FLAGS ?= -n 2
+PYTEST_FLAGS ?= -n 2 --dist worksteal
 BENCH       ?= $(wildcard tests/benchmarks/bench_*.py)
 PYTHON      ?=
 HOROVOD     ?= yes
