@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,11 @@ from glow_tf.training.launch import elastic, launched_by_horovod
 
 if TYPE_CHECKING:
     from glow_tf.training.elastic import Committed
+
+
+# How often Horovod's thread asks the other workers what is ready; its own default is 1. On processors that thread takes
+# its time from the training: a fifth of a CIFAR-10 step on one core, and about a twentieth with this.
+_CPU_CYCLE_MILLISECONDS = "10"
 
 
 class WorkerLostError(TrainError):
@@ -103,6 +109,8 @@ class HorovodWorkers(Workers):
                 "started by horovodrun or mpirun, but Horovod cannot be imported"
                 f" ({error}); install it after TensorFlow, as the README says"
             ) from error
+        if not tf.config.list_physical_devices("GPU"):
+            os.environ.setdefault("HOROVOD_CYCLE_TIME", _CPU_CYCLE_MILLISECONDS)
         hvd.init()
         self._hvd = hvd
 
