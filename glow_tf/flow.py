@@ -189,11 +189,12 @@ class FlowLevel(Level, Part):
     def initialize(self, x: tf.Tensor) -> tf.Tensor:
         """Data-dependent initialisation of every step in turn; returns the last one's output."""
         stacked = self.step.weights()
-        first, _, _ = self.step.initialize_with(step_of(stacked, 0), x[:1])
-        arrays = [tf.TensorArray(value.dtype, self.depth) for value in tf.nest.flatten(first)]
+        wanted = self.step.weights_set_by_data()
+        arrays = [tf.TensorArray(value.dtype, self.depth) for value in tf.nest.flatten(wanted)]
 
         def body(k: tf.Tensor, x: tf.Tensor, arrays: list[tf.TensorArray]) -> tuple[Any, ...]:
             values, x, _ = self.step.initialize_with(step_of(stacked, k), x)
+            tf.nest.assert_same_structure(values, wanted)
             written = [array.write(k, value) for array, value in zip(arrays, tf.nest.flatten(values), strict=True)]
             return k + 1, x, written
 
@@ -204,5 +205,5 @@ class FlowLevel(Level, Part):
             parallel_iterations=1,
             maximum_iterations=self.depth,
         )
-        self.step.assign_weights(tf.nest.pack_sequence_as(first, [array.stack() for array in arrays]))
+        self.step.assign_weights(tf.nest.pack_sequence_as(wanted, [array.stack() for array in arrays]))
         return x

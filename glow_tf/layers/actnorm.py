@@ -37,6 +37,8 @@ class ActNorm(Layer):
     until then).
     """
 
+    set_by_data = ("b", "logs")
+
     def __init__(self, channels: int, **part: Any):
         super().__init__(channels, **part)
         self.add_weight("b", [channels], zeros)

@@ -44,7 +44,12 @@ class Part(tf.Module):
       dtype: of the variables, float32 or float64.
       seed: initial values are a function of this number and the variable's name.
       name: a Python identifier; variables are named by the names of the parts around them.
+
+    Attributes:
+      set_by_data: names of the weights that data-dependent initialisation sets.
     """
+
+    set_by_data: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -94,6 +99,18 @@ class Part(tf.Module):
         for name in self._weight_names:
             member = getattr(self, name)
             values[name] = member.weights() if isinstance(member, Part) else tf.convert_to_tensor(member)
+        return values
+
+    def weights_set_by_data(self) -> dict[str, Any]:
+        """Those of `weights` that data-dependent initialisation sets, nested as it returns them."""
+        values = {}
+        for name in self._weight_names:
+            member = getattr(self, name)
+            if not isinstance(member, Part):
+                if name in self.set_by_data:
+                    values[name] = tf.convert_to_tensor(member)
+            elif inside := member.weights_set_by_data():
+                values[name] = inside
         return values
 
     def assign_weights(self, values: Weights) -> None:

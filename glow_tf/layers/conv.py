@@ -133,6 +133,8 @@ class NormedConv(Part):
     W: [3, 3, C + 1, C'] (edge-aware) or [C, C'] (1x1); b and logs: [C']. Source: `conv2d` in the original's tfops.py.
     """
 
+    set_by_data = ("b", "logs")
+
     def __init__(self, kernel_shape: list[int], **part: Any):
         super().__init__(**part)
         self.add_weight("W", kernel_shape, normal)
