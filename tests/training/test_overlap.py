@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
+import tensorflow as tf
 
+from glow_tf.training.distributed import HorovodWorkers
 from tests.benchmarks.timeline import read_steps
 from tests.training.jobs import finish, launch, needs_horovod
 
-pytestmark = [pytest.mark.slow, needs_horovod]
+pytestmark = needs_horovod
 
 
+@pytest.mark.slow
 def test_a_level_is_reduced_during_the_backward_pass_of_the_next(tmp_path):
     model = {"image_size": 16, "n_levels": 3, "depth": 4, "width": 64}
     task, timeline = {"model": model, "batch": 16, "steps": 24, "timed": True}, tmp_path / "timeline.json"
@@ -27,3 +31,15 @@ def test_a_level_is_reduced_during_the_backward_pass_of_the_next(tmp_path):
     # A step takes 0.1 s, and a busy machine delays many a message. Without any overlap there would be none at all:
     # level 0's gradients would be ready before level 2's are reduced.
     assert len(in_turn) == 23 and any(in_turn[1:]), in_turn
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "10"), ("3", "3")])
+def test_without_a_gpu_horovods_thread_looks_less_often(given, used, monkeypatch):
+    hvd = pytest.importorskip("horovod.tensorflow")
+    monkeypatch.setattr(hvd, "init", lambda: None)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setenv("HOROVOD_CYCLE_TIME", given or "")
+    if given is None:
+        monkeypatch.delenv("HOROVOD_CYCLE_TIME")
+    HorovodWorkers()
+    assert os.environ["HOROVOD_CYCLE_TIME"] == used
