@@ -2,11 +2,12 @@
 
     python -m tests.reliability.numerics --problem cifar10 --data_dir data/cifar10 --chart docs/images/numerics.png
 
-Two models of images averaged down to 8x8 are trained: three levels, whose top maps have one pixel, and one level of 128
-steps. Every 250 steps each goes there and back with test images, black, white, constant and random ones, and with
-latents of 1 and 10 standard deviations. Errors of images are in bins (1/256): below half a bin, every pixel comes back.
-Errors of latents are relative to the largest latent. Where numbers leave float32 on the way, there is no error to
-state: "lost" counts the images and latents, of 56, to which that happens.
+Three models of images averaged down to 8x8 are trained: three levels, whose top maps have one pixel, and one level of
+128 steps, with affine and with additive coupling. Every 250 steps each goes there and back with test images, black,
+white, constant and random ones, and with latents of 1 and 10 standard deviations. Errors of images are in bins (1/256):
+below half a bin, every pixel comes back. Errors of latents are relative to the largest latent. Where numbers leave
+float32 on the way, there is no error to state: "lost" counts the images and latents, of 56, to which that happens. At
+the end latents of 10 standard deviations are undone step by step (undo.py).
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ import data_loaders
 import glow_tf
 from glow_tf.files import replacing
 from glow_tf.training import Trainer
+from tests.reliability.undo import undo
 
 MODELS: dict[str, dict[str, Any]] = {
     "L=3, K=16, tops of one pixel": {"n_levels": 3, "depth": 16},
     "L=1, K=128": {"n_levels": 1, "depth": 128},
+    "L=1, K=128, additive": {"n_levels": 1, "depth": 128, "flow_coupling": 0},
 }
 COMMON = {"image_size": 8, "width": 16, "flow_coupling": 1, "learntop": True}
 TRAIN = {"n_train": 8000, "n_batch_train": 16, "anchor_size": 8, "epochs_warmup": 1, "polyak_epochs": 1}
@@ -92,6 +95,10 @@ def train(name: str, data: Any, steps: int, every: int) -> list[dict[str, Any]]:
             print(name, json.dumps(rows[-1]), flush=True)
         if step < steps:
             trainer.step(x, y)
+    if glow.config.n_levels == 1:
+        z, _ = glow.prior.inverse(glow.sample_latents(8, 10.0, 0)[-1])
+        rows[-1]["undone"] = undo(glow, z)
+        print(name, "10 sigma undone:", json.dumps(rows[-1]["undone"][::8] + rows[-1]["undone"][-1:]), flush=True)
     return rows
 
 
@@ -124,18 +131,19 @@ def main() -> None:
     parser.add_argument("--data_dir", default="")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--every", type=int, default=250)
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the models whose name holds this")
     parser.add_argument("--out", type=Path, default=Path("numerics.json"))
     parser.add_argument("--chart", type=Path)
     arguments = parser.parse_args()
     curves: dict[str, list[dict[str, Any]]] = {}
     data = data_loaders.load(arguments.problem, data_dir=arguments.data_dir, image_size=8)
-    for name in MODELS:
+    for name in (name for name in MODELS if arguments.only in name):
         curves[name] = train(name, data, arguments.steps, arguments.every)
         arguments.out.write_text(json.dumps(curves, indent=1) + "\n")
     if arguments.chart:
         chart(curves, arguments.chart)
     for name, rows in curves.items():
-        worst = {key: max(row[key] for row in rows) for key in rows[0] if key not in ("step", "lost as")}
+        worst = {key: max(row[key] for row in rows) for key in rows[0] if key not in ("step", "lost as", "undone")}
         print(name, "worst:", json.dumps({key: float(f"{value:.3g}") for key, value in worst.items()}))
 
 
