@@ -51,6 +51,7 @@ class Life:
             self._server.init(slots)
             common = {"HOROVOD_GLOO_RENDEZVOUS_ADDR": "127.0.0.1", "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port)}
             common |= {"HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo", "HOROVOD_GLOO_IFACE": "lo"}
+            common |= {"HOROVOD_CYCLE_TIME": "1"}  # milliseconds, as a step of this model
             environments = [{**common, **create_slot_env_vars(slot)} for slot in slots]
         else:
             environments = [{}]

@@ -24,6 +24,7 @@ def launch(ranks: int, *command: str, options: tuple[str, ...] = ()) -> subproce
     """`horovodrun -np RANKS OPTIONS... python COMMAND...`, its outputs in one."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
     environment["HOROVOD_GLOO_TIMEOUT_SECONDS"] = "300"  # ranks wait for each other's start, on busy machines too
+    environment.setdefault("HOROVOD_CYCLE_TIME", "1")  # milliseconds, as steps of the models in tests
     return subprocess.Popen(
         [str(HOROVODRUN), "-np", str(ranks), *options, sys.executable, *command],
         cwd=REPOSITORY,
