@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from glow_tf.commands.models import Model
 from glow_tf.commands.progress import Progress
 from glow_tf.latent import flatten_latents, unflatten_latents
+from glow_tf.quantization import to_uint8
+from glow_tf.serving.exported import ExportedModel
 
 
 def decode(glow: Model, eps: Sequence[Any], y: Any, batch: int, what: str = "decoding") -> np.ndarray:
@@ -28,7 +31,7 @@ def decode(glow: Model, eps: Sequence[Any], y: Any, batch: int, what: str = "dec
     with Progress(what, n) as progress:
         for begin in range(0, n, batch):
             end = min(begin + batch, n)
-            parts.append(np.asarray(glow.decode([latent[begin:end] for latent in eps], y[begin:end])))
+            parts.append(_decoded(glow, [latent[begin:end] for latent in eps], y[begin:end]))
             progress.update(end - begin)
     return np.concatenate(parts)
 
@@ -52,7 +55,22 @@ def encode_batch(glow: Model, images: Any, label: int) -> np.ndarray:
 def decode_batch(glow: Model, latents: Any, label: int) -> np.ndarray:
     """uint8 [N, H, W, C] of one batch of flat latents [N, H*W*C]."""
     y = np.full([len(latents)], label, np.int32)
-    return np.asarray(glow.decode(unflatten_latents(glow.config, latents), y))
+    return _decoded(glow, unflatten_latents(glow.config, latents), y)
+
+
+def _decoded(glow: Model, eps: Sequence[Any], y: np.ndarray) -> np.ndarray:
+    """uint8 images, with a warning where some have numbers in them that are none (exports do not tell)."""
+    if isinstance(glow, ExportedModel):
+        return np.asarray(glow.decode(eps, y))
+    x = glow.decode_continuous(eps, y)
+    lost = int(np.sum(~np.isfinite(x).all((1, 2, 3))))
+    if lost:
+        warnings.warn(
+            f"{lost} of {len(x)} images left {glow.dtype.name} while they were decoded, and are wrong: their latents"
+            " are too unlikely for this model's affine couplings; try a lower temperature",
+            stacklevel=2,
+        )
+    return np.asarray(to_uint8(glow.config, x))
 
 
 def in_batches(items: Any, batch: int) -> Iterator[Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import glow_tf
+from glow_tf.commands import main
 from tests.commands.conftest import picture
 
 
@@ -79,3 +80,12 @@ def test_wrong_arguments(error, models, words, what):
 
 def test_a_class_that_the_model_has_not(error, models):
     assert "classes 0 to 2" in error("sample", models / "classes", "--label", "3")
+
+
+def test_images_that_left_float32_are_counted(models, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", str(models / "rgb"), "--n", "3", "--temperature", "0.5", "3e38"]) == 0
+    err = capsys.readouterr().err
+    assert "3 of 6 images left float32" in err and "temperature" in err
+    assert main(["sample", str(models / "rgb"), "--n", "3"]) == 0
+    assert "float32" not in capsys.readouterr().err
