@@ -67,7 +67,7 @@ def _decoded(glow: Model, eps: Sequence[Any], y: np.ndarray) -> np.ndarray:
     if lost:
         warnings.warn(
             f"{lost} of {len(x)} images left {glow.dtype.name} while they were decoded, and are wrong: their latents"
-            " are too unlikely for this model's affine couplings; try a lower temperature",
+            " are too unlikely for this model; try a lower temperature",
             stacklevel=2,
         )
     return np.asarray(to_uint8(glow.config, x))

@@ -113,7 +113,7 @@ def chart(curves: dict[str, list[dict[str, Any]]], path: Path) -> None:
     for row, (name, measured) in zip(axes, curves.items(), strict=True):
         steps = [m["step"] for m in measured]
         latents = [k for k in measured[0] if k.endswith("sigma")]
-        kinds = [k for k in measured[0] if k not in ("step", "condition", "lost", "lost as", *latents)]
+        kinds = [k for k in measured[0] if k not in ("step", "condition", "lost", "lost as", "undone", *latents)]
         parts = (("image error, bins", kinds), ("latent error, relative", latents), ("", ["condition", "lost"]))
         for axis, (title, keys) in zip(row, parts, strict=True):
             for key in keys:

@@ -2,8 +2,8 @@
 
 Makes the original's data sets in small out of a folder of images (tests/original_data.py), then runs each line as it
 is written there, with `horovodrun -np 2` for `mpiexec -n N`, for a few steps at reduced depth and width; with --full at
-full depth and width with --dry_run, which takes minutes for each, and up to 6 GB for each of the two processes. Prints
-a line for every one and ends with 1 if one failed.
+full depth and width with --dry_run, which takes up to seven minutes for each. Prints a line for every one and ends with
+1 if one failed.
 """
 
 from __future__ import annotations

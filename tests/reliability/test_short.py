@@ -7,9 +7,13 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
+import glow_tf
 from tests.reliability.entrances import ENTRANCES
+from tests.reliability.undo import undo
 from tests.training.common import REPOSITORY
 from tests.training.jobs import needs_horovod
 
@@ -58,3 +62,17 @@ def test_spoilt_inputs_end_in_clear_errors(tmp_path):
     assert [row["entrance"] for row in rows] == list(ENTRANCES)
     for row in rows:
         assert row["failed"] == 0 and row["refused"] > 0, row
+
+
+@pytest.mark.parametrize("coupling", ["additive", "affine"])
+def test_undone_step_by_step_is_undone(coupling):
+    glow = glow_tf.Glow({"image_size": 8, "n_levels": 1, "depth": 3, "width": 4, "flow_coupling": coupling})
+    for variable in glow.trainable_variables:
+        variable.assign_add(0.1 * tf.random.stateless_normal(variable.shape, [1, 2]))
+    z = tf.random.stateless_normal([2, 4, 4, 12], [3, 4])
+    rows = undo(glow, z)
+    x, _ = glow.levels[0].inverse(z)
+    assert len(rows) == 3
+    np.testing.assert_allclose(rows[-1]["largest"], np.abs(x).max(), rtol=1e-5)  # products in another order
+    smallest = [row["smallest scale"] for row in rows]
+    assert all(s == 1 for s in smallest) if coupling == "additive" else all(0.5 < s < 0.88 for s in smallest)

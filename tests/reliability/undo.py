@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.layers.coupling import AffineCoupling
+from glow_tf.layers.coupling import AffineCoupling, _shift_and_raw_scale
 from glow_tf.layers.tensors import step_of
 
 
@@ -27,7 +27,7 @@ def undo(glow: glow_tf.Glow, z: tf.Tensor) -> list[dict[str, float]]:
         mine: Any = step_of(weights, k)
         h = step.coupling._h(mine["coupling"], tf.split(y, 2, -1)[0])
         affine = isinstance(step.coupling, AffineCoupling)
-        smallest = tf.reduce_min(tf.sigmoid(tf.split(h, 2, -1)[1] + 2.0)) if affine else tf.ones([], y.dtype)
+        smallest = tf.reduce_min(tf.sigmoid(_shift_and_raw_scale(h)[1])) if affine else tf.ones([], y.dtype)
         return step.inverse_with(mine, y)[0], smallest
 
     for k in reversed(range(level.depth)):
