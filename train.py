@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's remarks on th
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 0, 1 after an error, 130 after Ctrl-C, 143 after SIGTERM."""
     try:
-        from data_loaders.quiet import import_tensorflow
+        from data_loaders.tensorflow_import import import_tensorflow
         from glow_tf.allocator import keep_freed_memory
         from glow_tf.training import flags
 

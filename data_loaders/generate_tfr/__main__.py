@@ -10,7 +10,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # nothing here is for a GPU, and every 
 
 from data_loaders.errors import DataError
 from data_loaders.generate_tfr.arguments import PROGRAM, parse
-from data_loaders.quiet import import_tensorflow
+from data_loaders.tensorflow_import import import_tensorflow
 
 
 def main(argv: list[str] | None = None) -> int:

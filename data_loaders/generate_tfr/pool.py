@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
 from data_loaders.errors import DataError
-from data_loaders.quiet import import_tensorflow
+from data_loaders.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
     from data_loaders.generate_tfr.formats import Source

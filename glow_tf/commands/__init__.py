@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 import data_loaders
-from data_loaders.quiet import import_tensorflow
+from data_loaders.tensorflow_import import import_tensorflow
 from glow_tf.commands.arguments import PROGRAM, Parser
 
 COMMANDS = {
