@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-_KERAS = "TF_USE_LEGACY_KERAS"
+_KERAS, _KERAS_2 = "TF_USE_LEGACY_KERAS", "tf_keras"
 
 
 def import_tensorflow() -> None:
@@ -35,15 +35,19 @@ def _no_collections() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_keras() -> Iterator[None]:
-    """TensorFlow would import Keras 3, a second that our programs do not need; used later, `tf.keras` is there."""
-    if _KERAS in os.environ:
+    """TensorFlow would import Keras, a second that our programs do not need; used later, `tf.keras` is there.
+
+    It asks for Keras 2 where this variable says so, and does without where that is not to be had.
+    """
+    if _KERAS in os.environ or _KERAS_2 in sys.modules:
         yield
         return
     os.environ[_KERAS] = "1"
+    sys.modules[_KERAS_2] = None  # type: ignore[assignment]  # as Python marks what cannot be imported
     try:
         yield
     finally:
-        del os.environ[_KERAS]
+        del os.environ[_KERAS], sys.modules[_KERAS_2]
 
 
 @contextlib.contextmanager

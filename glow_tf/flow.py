@@ -97,9 +97,9 @@ class FlowStep(Layer):
         if isinstance(self.permutation, InvertibleConv1x1):
             singularity.watch(matrix, inverse)
         folded = FoldedStep(
-            matrix=scale[..., :, tf.newaxis] * matrix,
-            offset=tf.squeeze((bias * scale)[..., tf.newaxis, :] @ matrix, -2),
-            inverse=inverse / scale[..., tf.newaxis, :],
+            matrix=tf.expand_dims(scale, -1) * matrix,
+            offset=tf.linalg.matvec(matrix, bias * scale, transpose_a=True),
+            inverse=inverse / tf.expand_dims(scale, -2),
             bias=bias,
             net=weights["coupling"]["net"],
         )

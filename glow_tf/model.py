@@ -249,7 +249,8 @@ class Glow(MultiScaleFlow, tf.Module):
         if self.classifier is not None:
             self._compiled_classify = compiled(lambda x, noise: self.logits(self.top(x, noise)), images, noise)
         self._compiled_decode = compiled(lambda eps, y: self.from_latents(eps, y)[0], latents, labels)
-        self._compiled_initialize = compiled(self._initialize, images, noise)
+        # once, so for the size that it has: known sizes make a smaller graph
+        self._compiled_initialize = tf.function(self._initialize, autograph=False)
 
     def _initialize(self, x: tf.Tensor, noise: tf.Tensor) -> None:
         z = squeeze2x2(self.continuous(x, noise))

@@ -37,13 +37,13 @@ class PolyakAverage(tf.Module):
 
     def update(self, variables: Mapping[str, tf.Variable]) -> None:
         """Moves the averages of these variables, all or some, towards what they are now."""
+        share = {dtype: tf.constant(1 - self.decay, dtype) for dtype in {v.dtype for v in variables.values()}}
         done: list[tf.Operation] = []
         for name in variables:
             average = self.values[name]
-            alpha = tf.constant(1 - self.decay, average.dtype)
             with tf.control_dependencies(done):  # one after the other: one difference in memory at a time
                 # TensorFlow's gradient descent kernel, average -= alpha * delta, is the update in one pass
-                delta = average - variables[name]
+                delta, alpha = average - variables[name], share[average.dtype]
                 op = tf.raw_ops.ResourceApplyGradientDescent(var=average.handle, alpha=alpha, delta=delta)
             done = [] if op is None else [op]
 

@@ -19,7 +19,7 @@ def normalizing_weights(x: tf.Tensor) -> dict[str, tf.Tensor]:
     """
     axes = list(range(x.shape.rank - 1))
     mean = tf.reduce_mean(x, axes)
-    variance = tf.reduce_mean(tf.square(x - mean), axes)
+    variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axes)
     return {"b": -mean, "logs": -tf.math.log(tf.sqrt(variance) + EPSILON) / LOG_SCALE_FACTOR}
 
 

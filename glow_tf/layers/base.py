@@ -28,7 +28,7 @@ def zeros(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
 
 def normal(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
     """N(0, 0.05), the original's initial convolution weights."""
-    return 0.05 * tf.random.stateless_normal(shape, seed, dtype=dtype)
+    return tf.random.stateless_normal(shape, seed, stddev=0.05, dtype=dtype)
 
 
 def scale_of(logs: tf.Tensor) -> tf.Tensor:

@@ -24,12 +24,13 @@ from glow_tf.layers.base import Part, Weights, normal, scale_of, zeros
 from glow_tf.layers.tensors import per_pixel, shape_of
 
 TAPS = 9
+_MARGIN = [[0, 0], [1, 1], [1, 1], [0, 0]]
 
 
 def _windows(x: tf.Tensor, *, mirrored: bool) -> list[tf.Tensor]:
     """The nine shifts of x [N, H, W, C], zero outside, in row-major order of the 3x3 window or in reverse order."""
     _, height, width, channels = shape_of(x)
-    padded, size = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]), [-1, height, width, channels]
+    padded, size = tf.pad(x, _MARGIN), tf.convert_to_tensor([-1, height, width, channels])
     windows = [tf.slice(padded, [0, dy, dx, 0], size) for dy in range(3) for dx in range(3)]
     return windows[::-1] if mirrored else windows
 
@@ -37,7 +38,7 @@ def _windows(x: tf.Tensor, *, mirrored: bool) -> list[tf.Tensor]:
 def _add_overlaps(taps: tf.Tensor, *, mirrored: bool) -> tf.Tensor:
     _, height, width, channels = shape_of(taps)
     channels //= TAPS
-    padded, size = tf.pad(taps, [[0, 0], [1, 1], [1, 1], [0, 0]]), [-1, height, width, channels]
+    padded, size = tf.pad(taps, _MARGIN), tf.convert_to_tensor([-1, height, width, channels])
     shifts = [(dy, dx) for dy in range(3) for dx in range(3)]
     shifts = shifts if mirrored else shifts[::-1]
     return tf.add_n([tf.slice(padded, [0, dy, dx, i * channels], size) for i, (dy, dx) in enumerate(shifts)])

@@ -77,19 +77,20 @@ class CouplingNet(Part):
     def fold(self, weights: Weights, height: int, width: int) -> Folded:
         """The weights as the three matrix products on images of height x width use them."""
         l_1, l_2, l_last = weights["l_1"], weights["l_2"], weights["l_last"]
+        scale_1, scale_2, scale_last = (scale_of(layer["logs"]) for layer in (l_1, l_2, l_last))
         channels, hidden = l_1["W"].shape[2] - 1, l_1["W"].shape[3]
         first, first_edge = split_edge(l_1["W"])
-        last, last_edge = split_edge(l_last["W"] * scale_of(l_last["logs"]))
+        last, last_edge = split_edge(l_last["W"] * scale_last)
         rows = [
             tf.reshape(first, [TAPS * channels, hidden]),
             tf.reshape(first_edge, [TAPS, hidden]),
-            l_1["b"][tf.newaxis],
+            tf.reshape(l_1["b"], [1, hidden]),
         ]
-        last_bias = edge_bias_of(last_edge, height, width) + l_last["b"] * scale_of(l_last["logs"])
+        last_bias = edge_bias_of(last_edge, height, width) + l_last["b"] * scale_last
         return Folded(
-            first=tf.concat(rows, 0) * scale_of(l_1["logs"]),
-            second=l_2["W"] * scale_of(l_2["logs"]),
-            second_bias=l_2["b"] * scale_of(l_2["logs"]),
+            first=tf.concat(rows, 0) * scale_1,
+            second=l_2["W"] * scale_2,
+            second_bias=l_2["b"] * scale_2,
             last=overlap_matrix(last, self.groups),
             last_bias=grouped(last_bias, self.groups),
         )

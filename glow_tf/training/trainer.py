@@ -328,7 +328,7 @@ class Trainer:
 
 
 def _sum_of_squares(tensors: list[tf.Tensor]) -> tf.Tensor:
-    return 2 * tf.add_n([tf.cast(tf.nn.l2_loss(tensor), tf.float64) for tensor in tensors])
+    return 2 * tf.reduce_sum(tf.cast(tf.stack([tf.nn.l2_loss(tensor) for tensor in tensors]), tf.float64))
 
 
 def _numbers(results: tf.Tensor) -> dict[str, float]:
