@@ -1,8 +1,9 @@
 """The C library's allocator, told to keep what it has.
 
-TensorFlow on CPU asks malloc for every activation. By default glibc maps blocks above a threshold afresh and hands
-freed memory back to the system, so that each activation of some megabytes costs thousands of page faults, at every
-use: in a training step of the CIFAR-10 model 45,000 faults, with these settings 3,000.
+TensorFlow on CPU asks malloc for every activation. By default glibc maps large blocks afresh and hands freed memory
+back to the system, so that each activation of some megabytes costs thousands of page faults, at every use: in a
+training step of the CIFAR-10 model at K = 8, 60,000 faults with 16 images and 460,000 with 64. With these settings
+there are none from the fourth step on.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from __future__ import annotations
 import ctypes
 import platform
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
-_LARGEST_MMAP_THRESHOLD = 32 * 1024 * 1024  # glibc refuses more
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h of glibc
 _NEVER_TRIM = 2**31 - 1
 
 
@@ -24,5 +24,5 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    settings = ((_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD), (_M_TRIM_THRESHOLD, _NEVER_TRIM), (_M_ARENA_MAX, 1))
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER_TRIM), (_M_ARENA_MAX, 1))
     return all(mallopt(name, value) == 1 for name, value in settings)

@@ -23,6 +23,7 @@ from typing import Any
 
 import data_loaders
 from data_loaders.tensorflow_import import import_tensorflow
+from glow_tf.allocator import keep_freed_memory
 from glow_tf.commands.arguments import PROGRAM, Parser
 
 COMMANDS = {
@@ -71,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             module.check(args)
+            keep_freed_memory()
             import_tensorflow()
             with data_loaders.as_data_errors():
                 module.run(args)
