@@ -91,9 +91,10 @@ class Optimizer(tf.Module):
     def initialize(self, variables: Mapping[str, tf.Variable]) -> None:
         """Makes the two moments of every variable (zeros), named after it: "<name>/m1", "<name>/m2"."""
         for name, variable in variables.items():
-            zeros = tf.zeros(variable.shape, variable.dtype)
-            self._m1[name] = tf.Variable(zeros, trainable=False, name=f"{name}/m1")
-            self._m2[name] = tf.Variable(zeros, trainable=False, name=f"{name}/m2")
+            for moments, label in ((self._m1, "m1"), (self._m2, "m2")):
+                # a buffer each: shared ones would be copied in the first step, when memory is scarce
+                zeros = tf.zeros(variable.shape, variable.dtype)
+                moments[name] = tf.Variable(zeros, trainable=False, name=f"{name}/{label}")
 
     @property
     def slots(self) -> dict[str, tf.Variable]:

@@ -26,8 +26,9 @@ class PolyakAverage(tf.Module):
         if not 0 <= decay < 1:
             raise ValueError(f"polyak: decay is {decay}; it must be in [0, 1)")
         self.decay = float(decay)
-        self.values = {
-            name: tf.Variable(v.read_value(), trainable=False, name=f"{name}/average") for name, v in variables.items()
+        self.values = {  # a copy now, not in the first step, when memory is scarce
+            name: tf.Variable(tf.raw_ops.DeepCopy(x=v), trainable=False, name=f"{name}/average")
+            for name, v in variables.items()
         }
 
     def reset(self, variables: Mapping[str, tf.Variable]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from glow_tf.training.config import TrainConfig
 from glow_tf.training.health import LOWER, DivergedError, describe
 from glow_tf.training.noise import TRAINING, noise_at
 from glow_tf.training.state import METRICS, TrainState
+from glow_tf.training.update import Update
 
 _RESULTS = (*METRICS, "stop", "save", "condition", "grad_norm", "fine", "step")  # of a step
 _PLACES = 2**40  # more images than any run sees; a rollback moves the noise on by as many
@@ -53,6 +53,7 @@ class Trainer:
         )
         self.optimizer.initialize(self.variables)
         self._polyak = PolyakAverage(0.0, self.variables)
+        self._update = Update(self.variables, self.optimizer, self._polyak, self.workers, config)
         self.rescale()
         self._evaluate_function = tf.function(self._evaluate, autograph=False)
         self.is_averaged = False
@@ -254,81 +255,17 @@ class Trainer:
         means = [tf.cast(tf.reduce_mean(losses[metric]), tf.float64) for metric in METRICS]
         means = self.workers.mean(tf.concat([means, wishes, [condition]], 0), "metrics")
         local = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        gradients, squares = self._share(local)
+        gradients, squares = self._update.share(local)
         finite = tf.reduce_all(tf.math.is_finite(means)) & (means[-1] < singularity.LIMIT)
-        norm = self._update(gradients, squares, lr, finite & update & ~self._halted.read_value())
+        norm = self._update.apply(gradients, squares, lr, finite & update & ~self._halted.read_value())
         fine = finite & tf.math.is_finite(norm)
         if self.config.on_nan != "skip":
             self._halted.assign(self._halted | (update & ~fine))
         return tf.concat([means, [norm, tf.cast(fine, tf.float64), tf.cast(step, tf.float64)]], axis=0)
 
-    def _update(
-        self,
-        gradients: dict[str, tf.Tensor],
-        squares: dict[str, tf.Tensor] | None,
-        lr: tf.Tensor,
-        allowed: tf.Tensor,
-    ) -> tf.Tensor:
-        """Average and optimizer, where it is allowed and the gradient is finite; the gradient's global norm.
-
-        Where the whole gradient has to be known first, nothing is updated before that. Else every level is as soon as
-        its own gradient is there, whose memory is then free again for the levels that the backward pass has yet to see.
-        """
-        parts: dict[str, list[str]] = {}
-        whole = self.config.on_nan == "skip" or self.config.clip_grad_norm > 0
-        for name in gradients:
-            parts.setdefault("" if whole else name.split("/")[0], []).append(name)
-        sums = {part: _sum_of_squares([gradients[name] for name in names]) for part, names in parts.items()}
-        norm = tf.sqrt(tf.add_n(list(sums.values())))
-        begins = allowed & tf.math.is_finite(norm) if whole else allowed
-        alpha = tf.cond(begins, lambda: self.optimizer.begin(lr), lambda: tf.zeros([], tf.float64))
-        for part, names in reversed(parts.items()):
-            tf.cond(
-                begins & tf.math.is_finite(sums[part]),
-                functools.partial(self._update_part, names, gradients, squares, alpha, norm),
-                lambda: tf.constant(value=False),
-            )
-        return norm
-
-    def _update_part(
-        self,
-        names: list[str],
-        gradients: dict[str, tf.Tensor],
-        squares: dict[str, tf.Tensor] | None,
-        alpha: tf.Tensor,
-        norm: tf.Tensor,
-    ) -> tf.Tensor:
-        """Updates these variables, with gradients of a global norm of at most clip_grad_norm."""
-        variables = {name: self.variables[name] for name in names}
-        self._polyak.update(variables)
-        if self.config.clip_grad_norm:
-            scale = tf.minimum(tf.constant(1.0, tf.float64), self.config.clip_grad_norm / norm)
-            gradients = {name: gradients[name] * tf.cast(scale, gradients[name].dtype) for name in names}
-            squares = squares and {name: squares[name] * tf.cast(scale * scale, squares[name].dtype) for name in names}
-        self.optimizer.update(variables, gradients, alpha, squares)
-        return tf.constant(value=True)
-
-    def _share(self, gradients: list[tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor] | None]:
-        """Averages over the workers, by name; every tensor starts as soon as the backward pass has it."""
-        named = dict(zip(self.variables, gradients, strict=True))
-        if self.workers.size == 1:
-            return named, None
-        compression = self.config.compression
-        means, squares = {}, {}
-        for name, gradient in named.items():
-            means[name] = self.workers.mean(gradient, f"gradient/{name}", compression)
-            if self.optimizer.averages_squares:
-                # never in fp16, where the square of any gradient below 2e-4 is 0, and the step divides by its root
-                squares[name] = self.workers.mean(tf.square(gradient), f"square/{name}")
-        return means, squares or None
-
     def _noise(self, x: tf.Tensor, first: tf.Tensor | int) -> tf.Tensor:
         glow, seed = self.glow, self.config.seed
         return noise_at(glow.config, first, x.shape[0], seed=seed, stream=TRAINING, dtype=glow.dtype)
-
-
-def _sum_of_squares(tensors: list[tf.Tensor]) -> tf.Tensor:
-    return 2 * tf.reduce_sum(tf.cast(tf.stack([tf.nn.l2_loss(tensor) for tensor in tensors]), tf.float64))
 
 
 def _numbers(results: tf.Tensor) -> dict[str, float]:
