@@ -104,6 +104,8 @@ def _begin(
     found = resuming and workers.on_chief(lambda: bool(checkpoints.list_checkpoints(folder)))
     glow = setup.make_model(model, config)
     if not found:
+        if workers.is_chief:
+            print(f"{data.name}: {'loading' if config.restore_path else 'initialising'} weights", flush=True)  # a while
         setup.initialize(glow, config, data, workers)
     keeper = Keeper(Trainer(glow, config, workers), folder)
     if found:

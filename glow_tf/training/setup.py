@@ -74,9 +74,7 @@ def initialize(glow: Glow, train: TrainConfig, data: Any, workers: Workers) -> N
             return
         height, width = glow.config.height, glow.config.breadth
         n = train.n_batch_train if train.dry_run else train.n_batch_init
-        n = train.local_batch(n, height, width)
-        print(f"{data.name}: data-dependent initialisation with {n} images", flush=True)  # it takes a while
-        x, y = data.init_batch(n, seed=train.seed)
+        x, y = data.init_batch(train.local_batch(n, height, width), seed=train.seed)
         glow.initialize(x, y, glow.draw_noise(x.shape, [train.seed & 0x7FFFFFFF, _NOISE_STREAM]))
 
     workers.on_chief(start)
