@@ -13,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 0, 1 after an error, 130 after Ctrl-C, 143 after SIGTERM."""
     try:
         from data_loaders.tensorflow_import import import_tensorflow
-        from glow_tf.allocator import keep_freed_memory
+        from glow_tf.runtime import keep_freed_memory
         from glow_tf.training import flags
 
         model, config = flags.parse(argv)

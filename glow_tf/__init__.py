@@ -10,40 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from glow_tf.config import ConfigError, GlowConfig
-    from glow_tf.latent import flatten_latents, unflatten_latents
+    from glow_tf.latents.flatten import flatten_latents, unflatten_latents
     from glow_tf.model import Glow
-    from glow_tf.openai import CheckpointError, load_openai_checkpoint
-    from glow_tf.saving import SavedModelError, load, save
     from glow_tf.serving.export import export_saved_model
+    from glow_tf.storage.models import SavedModelError, load, save
+    from glow_tf.storage.openai import CheckpointError, load_openai_checkpoint
     from glow_tf.training import TrainConfig, Trainer
 
 _HOMES = {
-    "CheckpointError": "openai",
+    "CheckpointError": "storage.openai",
     "ConfigError": "config",
     "Glow": "model",
     "GlowConfig": "config",
-    "SavedModelError": "saving",
+    "SavedModelError": "storage.models",
     "TrainConfig": "training",
     "Trainer": "training",
     "export_saved_model": "serving.export",
-    "flatten_latents": "latent",
-    "load": "saving",
-    "load_openai_checkpoint": "openai",
-    "save": "saving",
-    "unflatten_latents": "latent",
+    "flatten_latents": "latents.flatten",
+    "load": "storage.models",
+    "load_openai_checkpoint": "storage.openai",
+    "save": "storage.models",
+    "unflatten_latents": "latents.flatten",
 }
 _MODULES = (
     "bijectors",
     "config",
+    "flow",
     "images",
-    "latent",
+    "latents",
     "layers",
     "model",
-    "openai",
-    "optimizers",
-    "polyak",
-    "saving",
     "serving",
+    "storage",
     "training",
 )
 

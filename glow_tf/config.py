@@ -109,7 +109,7 @@ class GlowConfig:
 
     def _check_together(self) -> None:
         factor = 2**self.n_levels
-        for side in (self.height, self.breadth):
+        for side in (self.height, self.image_width):
             if side % factor:
                 fits = max((n for n in range(17) if side % 2**n == 0), default=0)
                 raise ConfigError(
@@ -130,19 +130,19 @@ class GlowConfig:
         return self.image_size if isinstance(self.image_size, int) else self.image_size[0]
 
     @property
-    def breadth(self) -> int:
+    def image_width(self) -> int:
         """Columns of an image (`width` is the coupling networks')."""
         return self.image_size if isinstance(self.image_size, int) else self.image_size[1]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of an image."""
-        return self.height, self.breadth, self.channels
+        return self.height, self.image_width, self.channels
 
     @property
     def dimensions(self) -> int:
         """D = H * W * C, the subpixels of an image."""
-        return self.height * self.breadth * self.channels
+        return self.height * self.image_width * self.channels
 
     @property
     def n_bins(self) -> int:
@@ -157,7 +157,7 @@ class GlowConfig:
     def level_shape(self, level: int) -> tuple[int, int, int]:
         """(H, W, C) of what the flow steps of `level` (0 is the finest) work on."""
         factor = 2 ** (level + 1)
-        return self.height // factor, self.breadth // factor, self.channels * 2 ** (level + 2)
+        return self.height // factor, self.image_width // factor, self.channels * 2 ** (level + 2)
 
     def latent_shapes(self) -> list[tuple[int, int, int]]:
         """(H, W, C) of every latent, fine to coarse; the last is the top latent."""

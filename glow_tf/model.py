@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from glow_tf import quantization
 from glow_tf.config import GlowConfig
-from glow_tf.flow import FlowLevel
+from glow_tf.flow import quantization
+from glow_tf.flow.level import FlowLevel
+from glow_tf.flow.memory import MEMORY
+from glow_tf.flow.multiscale import MultiScaleFlow
 from glow_tf.inputs import check_images, check_labels, check_latents, check_noise
 from glow_tf.layers.conv import ZeroLinear
+from glow_tf.layers.prior import TopPrior
 from glow_tf.layers.split import Split
 from glow_tf.layers.squeeze import squeeze2x2
-from glow_tf.memory import MEMORY
-from glow_tf.multiscale import MultiScaleFlow
-from glow_tf.prior import TopPrior
 
 _PRECISIONS = {
     "float32": (tf.float32, tf.float32),

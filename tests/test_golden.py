@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.openai import from_openai, to_openai
+from glow_tf.storage.openai import from_openai, to_openai
 from tests.golden_cases import Case, names, relative_difference
 from tests.tolerances import BIN_EDGE, GOLDEN
 

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from glow_tf import Glow, GlowConfig
-from glow_tf.flow import FlowLevel, FlowStep
+from glow_tf.flow.level import FlowLevel
+from glow_tf.flow.step import FlowStep
 
 CONFIG = GlowConfig(8, n_levels=2, depth=1, width=4, channels=1, ycond=True, n_y=3)
 X = np.zeros([4, 8, 8, 1], np.uint8)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf import Glow, GlowConfig, flatten_latents, unflatten_latents
-from glow_tf.memory import MEMORY
+from glow_tf.flow.memory import MEMORY
 from tests.random_weights import label_of, noise_for, perturb, random_glow, random_images
 from tests.tolerances import MODEL
 

@@ -7,10 +7,10 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from glow_tf import quantization
 from glow_tf.bijectors.batches import with_one_batch_dimension
 from glow_tf.bijectors.glow import GlowBijector, no_constraint
 from glow_tf.bijectors.maps import maps_of
+from glow_tf.flow import quantization
 from glow_tf.inputs import check_noise
 from glow_tf.model import Glow
 

@@ -6,28 +6,29 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf import flow
 from glow_tf.bijectors.base import LayerBijector
 from glow_tf.bijectors.batches import with_one_batch_dimension
-from glow_tf.memory import MEMORY
+from glow_tf.flow.level import FlowLevel as Level
+from glow_tf.flow.memory import MEMORY
+from glow_tf.flow.step import FlowStep as Step
 
 
 class FlowStep(LayerBijector):
-    """forward: y = actnorm^-1(permutation^-1(coupling^-1(x))); x and y [..., H, W, C], C even. See flow.FlowStep.
+    """forward: y = actnorm^-1(permutation^-1(coupling^-1(x))); x and y [..., H, W, C], C even. See flow/step.py.
 
     Args of a new step: width, hidden channels of the coupling network; permutation, coupling, lu_decomposed and
-    compute_dtype as flow.FlowStep.
+    compute_dtype as glow_tf.flow.step.FlowStep.
     """
 
-    kinds = (flow.FlowStep,)
+    kinds = (Step,)
 
 
 class FlowLevel(LayerBijector):
-    """K flow steps in one loop, undone in turn; x and y [..., H, W, C], C even. See flow.FlowLevel.
+    """K flow steps in one loop, undone in turn; x and y [..., H, W, C], C even. See glow_tf.flow.level.FlowLevel.
 
     Args:
-      layer: a flow.FlowLevel, or C for a new one.
-      memory: what `inverse` keeps for its gradient, "store", "checkpoint" or "reversible" (see glow_tf.memory);
+      layer: a FlowLevel, or C for a new one.
+      memory: what `inverse` keeps for its gradient, "store", "checkpoint" or "reversible" (see glow_tf.flow.memory);
         `forward` always recomputes.
       validate_args, name: as LayerBijector.
       **options: of a new level: depth (K), width, and the rest as FlowStep.
@@ -36,7 +37,7 @@ class FlowLevel(LayerBijector):
       ValueError: memory is unknown, or as LayerBijector.
     """
 
-    kinds = (flow.FlowLevel,)
+    kinds = (Level,)
 
     def __init__(self, layer: Any, *, memory: str = "reversible", name: str | None = None, **options: Any):
         if memory not in MEMORY:
@@ -47,7 +48,7 @@ class FlowLevel(LayerBijector):
 
     @classmethod
     def build(cls, channels: int, **options: Any) -> Any:
-        return flow.FlowLevel(channels=channels, **{"name": "level", **options})
+        return Level(channels=channels, **{"name": "level", **options})
 
     @staticmethod
     def _dtype_of(layer: Any) -> tf.DType:

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf.latent import flatten_latents, unflatten_latents
+from glow_tf.latents.flatten import flatten_latents, unflatten_latents
 from glow_tf.model import Glow
 
 _ATTRIBUTE = "_flat_maps"  # of the model, so that bijectors made anew, as in a joint model, trace nothing anew

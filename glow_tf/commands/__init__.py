@@ -23,8 +23,8 @@ from typing import Any
 
 import data_loaders
 from data_loaders.tensorflow_import import import_tensorflow
-from glow_tf.allocator import keep_freed_memory
 from glow_tf.commands.arguments import PROGRAM, Parser
+from glow_tf.runtime import keep_freed_memory
 
 COMMANDS = {
     "sample": "sample",

@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> None:
     from glow_tf.commands.batches import encode_batch
     from glow_tf.commands.models import open_model
     from glow_tf.commands.progress import Progress
-    from glow_tf.latent import AttributeMeans
-    from glow_tf.latent_files import Attributes, write_attributes
+    from glow_tf.latents.directions import AttributeMeans
+    from glow_tf.latents.files import Attributes, write_attributes
 
     options = {"attributes_file": str(args.attributes_file)} if args.attributes_file is not None else {}
     data = load_data(args.data, args.found, **options)

@@ -57,7 +57,7 @@ def load_data(train: TrainConfig, found: Found, **options: Any) -> Any:
     data = data_loaders.load(
         train.problem,
         data_dir=train.image_dir or train.data_dir,
-        image_size=(config.height, config.breadth),
+        image_size=(config.height, config.image_width),
         category=train.category,
         n_test=train.n_test,
         **options,

@@ -36,7 +36,7 @@ def check(args: argparse.Namespace) -> None:
         raise CommandError(f"PNGs have 1 or 3 channels; {args.model} is for {args.found.config.channels}")
     if not args.latents.is_file():
         raise CommandError(f"{args.latents}: there is no such file")
-    outputs.check_pixels(1, args.found.config.height, args.found.config.breadth, args.scale)
+    outputs.check_pixels(1, args.found.config.height, args.found.config.image_width, args.scale)
     check_out_folder(args.out)
 
 
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from glow_tf.commands.batches import decode_batch, in_batches
     from glow_tf.commands.models import open_model, warn_of_another
     from glow_tf.commands.progress import Progress
-    from glow_tf.latent_files import read_latents
+    from glow_tf.latents.files import read_latents
 
     held = read_latents(args.latents, args.found.config.dimensions)
     opened = open_model(args.found, args.weights)

@@ -64,7 +64,7 @@ def check(args: argparse.Namespace) -> None:
     if args.images is not None:
         check_images(args, args.found)
     if args.faces is None:
-        args.faces = config.channels == 3 and config.height == config.breadth >= _SMALLEST_FACES
+        args.faces = config.channels == 3 and config.height == config.image_width >= _SMALLEST_FACES
     if args.faces and config.channels != 3:
         raise CommandError(f"--faces: faces are found in RGB pictures; {args.model} is for {config.channels} channel")
     if args.eyes is not None:
@@ -117,7 +117,7 @@ def _read(args: argparse.Namespace) -> Any:
 
 def _attributes(args: argparse.Namespace, model: Any) -> tuple[Any, tuple[str, ...]]:
     from glow_tf.commands.models import warn_of_another
-    from glow_tf.latent_files import read_attributes
+    from glow_tf.latents.files import read_attributes
 
     if args.attributes is None:
         return None, ()

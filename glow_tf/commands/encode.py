@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     from glow_tf.commands.batches import encode_batch
     from glow_tf.commands.models import open_model
     from glow_tf.commands.progress import Progress
-    from glow_tf.latent_files import write_latents
+    from glow_tf.latents.files import write_latents
 
     places = expand(args)
     opened = open_model(args.found, args.weights)

@@ -49,7 +49,7 @@ def check_pictures(args: argparse.Namespace, endings: Sequence[str]) -> None:
     """
     args.found = find_model(args.model)
     check_images(args, args.found)
-    args.scale = outputs.scale_for(args.scale, args.found.config.height, args.found.config.breadth)
+    args.scale = outputs.scale_for(args.scale, args.found.config.height, args.found.config.image_width)
     for path in args.out if isinstance(args.out, list) else [args.out]:
         check_out(path, endings)
 
@@ -136,7 +136,7 @@ def read_file(path: Path, config: GlowConfig) -> np.ndarray:
     from data_loaders.folder.scan import printable
 
     try:
-        return read_image(path, (config.height, config.breadth), config.channels)
+        return read_image(path, (config.height, config.image_width), config.channels)
     except BadImageError as error:
         raise CommandError(f"{printable(str(path))} {error}") from None
 

@@ -39,8 +39,8 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Converts, and says what came of it."""
-    from glow_tf.openai import load_openai_checkpoint
-    from glow_tf.saving import save
+    from glow_tf.storage.models import save
+    from glow_tf.storage.openai import load_openai_checkpoint
 
     glow = load_openai_checkpoint(args.prefix, args.settings, average=args.average)
     save(glow, args.out)

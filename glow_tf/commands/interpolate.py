@@ -52,13 +52,14 @@ def run(args: argparse.Namespace) -> None:
 
     from glow_tf.commands.batches import decode, encode
     from glow_tf.commands.models import open_model
-    from glow_tf.latent import path_through, unflatten_latents
+    from glow_tf.latents.flatten import unflatten_latents
+    from glow_tf.latents.interpolation import path_through
 
     config = args.found.config
     places = expand(args)
     if len(places) < 2:
         raise CommandError("interpolate: at least 2 images are needed")
-    outputs.check_pixels((len(places) - 1) * args.frames, config.height, config.breadth, args.scale)
+    outputs.check_pixels((len(places) - 1) * args.frames, config.height, config.image_width, args.scale)
     images = read_all(args, places)
     opened = open_model(args.found, args.weights)
     stations = encode(opened.glow, images, args.label, args.batch)

@@ -29,7 +29,7 @@ from glow_tf.commands.arguments import (
 from glow_tf.commands.image_arguments import add_images, check_pictures, expand, read_all
 
 if TYPE_CHECKING:
-    from glow_tf.latent_files import Attributes
+    from glow_tf.latents.files import Attributes
 
 HELP = "images with more or less of an attribute, a strip or GIF"
 
@@ -62,8 +62,9 @@ def run(args: argparse.Namespace) -> None:
     """Encodes, moves, decodes and writes."""
     from glow_tf.commands.batches import decode, encode
     from glow_tf.commands.models import open_model, warn_of_another
-    from glow_tf.latent import along, unflatten_latents
-    from glow_tf.latent_files import read_attributes
+    from glow_tf.latents.directions import along
+    from glow_tf.latents.files import read_attributes
+    from glow_tf.latents.flatten import unflatten_latents
 
     config = args.found.config
     held = read_attributes(args.attributes, config.dimensions)
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     if args.together:
         directions = [np.sum(directions, 0)]
     places = expand(args)
-    outputs.check_pixels(len(places) * len(directions) * args.steps, config.height, config.breadth, args.scale)
+    outputs.check_pixels(len(places) * len(directions) * args.steps, config.height, config.image_width, args.scale)
     images = read_all(args, places)
     opened = open_model(args.found, args.weights)
     warn_of_another(opened.glow, held.model, args.attributes)

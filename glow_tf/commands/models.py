@@ -11,8 +11,8 @@ from pathlib import Path
 from glow_tf.commands.arguments import PROGRAM, CommandError
 from glow_tf.commands.folders import Found
 from glow_tf.model import Glow
-from glow_tf.saving import load as load_saved
 from glow_tf.serving.exported import ExportedModel
+from glow_tf.storage.models import load as load_saved
 from glow_tf.training import checkpoints
 
 Model = Glow | ExportedModel  # what commands may do with either are the methods that both have

@@ -10,7 +10,7 @@ import numpy as np
 
 from glow_tf import images
 from glow_tf.commands.arguments import CommandError
-from glow_tf.files import replacing
+from glow_tf.storage.files import atomic_write
 
 MAX_PIXELS = 2**28  # of a picture that comes out
 
@@ -26,13 +26,13 @@ def check_pixels(n: int, height: int, width: int, scale: int) -> None:
 
 def write_raster(path: Path, pictures: Any, columns: int | None, scale: int) -> None:
     """Writes uint8 [N, H, W, C] as one PNG, row by row; images that are enlarged have a gap between them."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         images.save_raster(pictures, temporary, columns, scale, gap=1 if scale > 1 else 0)
 
 
 def write_animation(path: Path, frames: Any, scale: int, seconds: float) -> None:
     """Writes uint8 [N, H, W, C] as a GIF that shows each for so many seconds."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         images.save_gif(frames, temporary, seconds=seconds, times=scale)
 
 

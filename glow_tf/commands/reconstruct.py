@@ -42,12 +42,12 @@ def run(args: argparse.Namespace) -> None:
 
     from glow_tf.commands.batches import decode, encode
     from glow_tf.commands.models import open_model
-    from glow_tf.latent import unflatten_latents
+    from glow_tf.latents.flatten import unflatten_latents
 
     config = args.found.config
     places = expand(args)
     columns = min(args.columns, len(places))
-    outputs.check_pixels(2 * (len(places) + columns), config.height, config.breadth, args.scale)
+    outputs.check_pixels(2 * (len(places) + columns), config.height, config.image_width, args.scale)
     images = read_all(args, places)
     opened = open_model(args.found, args.weights)
     latents = encode(opened.glow, images, args.label, args.batch)

@@ -56,8 +56,8 @@ def check(args: argparse.Namespace) -> None:
             raise CommandError(f"--label {max(args.label)}: {args.model} has the classes 0 to {config.n_y - 1}")
     args.n = args.n or (8 if several else 16)
     args.columns = args.n if several else args.columns or math.ceil(math.sqrt(args.n))
-    args.scale = outputs.scale_for(args.scale, config.height, config.breadth)
-    outputs.check_pixels(args.n * len(args.temperature), config.height, config.breadth, args.scale)
+    args.scale = outputs.scale_for(args.scale, config.height, config.image_width)
+    outputs.check_pixels(args.n * len(args.temperature), config.height, config.image_width, args.scale)
     check_out(args.out, [".png"])
 
 

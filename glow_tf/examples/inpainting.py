@@ -26,8 +26,8 @@ from glow_tf.commands.arguments import MAX_SEED, check_out, whole_number
 from glow_tf.commands.folders import find_model
 from glow_tf.commands.models import open_model
 from glow_tf.commands.outputs import write_raster
+from glow_tf.flow.quantization import to_continuous, to_uint8
 from glow_tf.model import Glow
-from glow_tf.quantization import to_continuous, to_uint8
 
 NOISE = {"inpainting": 0.03, "denoising": 0.2}  # standard deviations; black is -1/2 and white 1/2
 

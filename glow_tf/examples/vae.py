@@ -24,7 +24,7 @@ from tqdm import trange
 import data_loaders
 from glow_tf.bijectors import FlowLevel
 from glow_tf.commands.arguments import check_out, whole_number
-from glow_tf.files import replacing
+from glow_tf.storage.files import atomic_write
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 
@@ -186,7 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
         cells = [f"{row[name]:.2f}, {-row[name] / per_bit:.3f}" for name in ("gaussian", "flow")]
         print(f"| {row['seed']} | {cells[0]} | {cells[1]} | {row['flow'] - row['gaussian']:.2f} |")
     if args.out:
-        with replacing(args.out) as temporary:
+        with atomic_write(args.out) as temporary:
             temporary.write_text(json.dumps({**settings, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.gradients import custom_gradient
 from glow_tf.layers.base import Part, Weights, normal, scale_of, zeros
+from glow_tf.layers.gradients import custom_gradient
 from glow_tf.layers.tensors import per_pixel, shape_of
 
 TAPS = 9

@@ -32,7 +32,7 @@ def shape_of(x: tf.Tensor) -> list[Any]:
     return [sizes[i] if size is None else size for i, size in enumerate(x.shape)]
 
 
-def step_of(stacked: Any, k: Any) -> Any:
+def slice_step(stacked: Any, k: Any) -> Any:
     """The weights of step k from nested stacked weights [K, ...]; no number is copied."""
     begin, one = tf.reshape(k, [1]), tf.ones([1], tf.int32)
     end = begin + one

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from glow_tf.gradients import without_gradients
+from glow_tf.layers.gradients import without_gradients
 from glow_tf.model import Glow
 from glow_tf.serving.frozen import FrozenGlow
 from glow_tf.serving.signatures import Signatures

@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from glow_tf.config import GlowConfig
+from glow_tf.flow.quantization import to_bits_per_dim
 from glow_tf.inputs import check_images, check_labels, check_latents, check_noise
-from glow_tf.latent import flatten_latents, sample_latents, unflatten_latents
-from glow_tf.quantization import to_bits_per_dim
+from glow_tf.latents.flatten import flatten_latents, sample_latents, unflatten_latents
 from glow_tf.serving.versions import config_path, read_origin
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf.flow import FlowLevel, Level
+from glow_tf.flow.level import FlowLevel, Level
+from glow_tf.flow.multiscale import MultiScaleFlow
+from glow_tf.flow.scan import FoldedStep
 from glow_tf.layers.base import Layer
 from glow_tf.layers.coupling_net import Folded
-from glow_tf.loops import FoldedStep
 from glow_tf.model import Glow
-from glow_tf.multiscale import MultiScaleFlow
 
 
 class FrozenGlow(MultiScaleFlow):

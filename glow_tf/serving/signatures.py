@@ -12,9 +12,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf import quantization
-from glow_tf.latent import flatten_latents, unflatten_latents
-from glow_tf.multiscale import MultiScaleFlow
+from glow_tf.flow import quantization
+from glow_tf.flow.multiscale import MultiScaleFlow
+from glow_tf.latents.flatten import flatten_latents, unflatten_latents
 
 SIGNATURES = ("bits_per_dim", "log_prob", "encode", "decode", "sample")
 _ALL = -1  # of the numbers of a shape are in a message, not the first three

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from glow_tf import singularity
+from glow_tf.flow import singularity
 from glow_tf.layers.invertible_conv import InvertibleConv1x1, InvertibleConv1x1LU
 from glow_tf.layers.squeeze import squeeze2x2
-from glow_tf.layers.tensors import step_of
+from glow_tf.layers.tensors import slice_step
 from glow_tf.model import Glow
 from glow_tf.training.distributed import Workers
 
@@ -78,7 +78,7 @@ def _in_forward(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor)
     for i, level in enumerate(glow.levels):
         stacked = level.step.weights()
         for k in range(level.depth):
-            weights = step_of(stacked, k)
+            weights = slice_step(stacked, k)
             for name, layer in level.step.layers:
                 z, log_det = layer.forward_with(weights[name], z)
                 if bad := _what_is_bad(z, log_det):

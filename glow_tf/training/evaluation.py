@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf import images
-from glow_tf.files import replacing
+from glow_tf.storage.files import atomic_write
 from glow_tf.training.files import storing
 from glow_tf.training.noise import TESTING, noise_at
 from glow_tf.training.state import METRICS
@@ -85,7 +85,7 @@ def sample_grids(
     """
     config = trainer.glow.config
     y = np.tile(np.arange(rows) % config.n_y, rows).astype(np.int32)
-    times = images.enlargement_for(config.height, config.breadth)
+    times = images.enlargement_for(config.height, config.image_width)
     pictures: dict[Path, np.ndarray] = {}
     for i, temperature in enumerate(temperatures):
         chunks = []
@@ -97,7 +97,7 @@ def sample_grids(
             chunks.append(trainer.glow.sample(len(part), part, temperature, seed=seed).numpy())
         picture = images.enlarge(images.to_raster(np.concatenate(chunks), rows), times)
         path = folder / f"epoch_{epoch}_sample_{i}.png"
-        with storing(path), replacing(path) as temporary:
+        with storing(path), atomic_write(path) as temporary:
             images.save_image(picture, temporary)
         pictures[path] = picture
     return pictures

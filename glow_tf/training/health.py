@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from glow_tf import singularity
+from glow_tf.flow import singularity
 from glow_tf.training.config import TrainError
 
 MOST_SKIPS = 10  # in a row: then it is the weights, and leaving out updates cannot mend them

@@ -35,7 +35,7 @@ class Inspection:
 
     def evaluate(self, epoch: int) -> dict[str, float] | None:
         """The metrics over the whole test set; None where a signal came meanwhile."""
-        batch = self._config.local_batch(self._config.n_batch_test, self._model.height, self._model.breadth)
+        batch = self._config.local_batch(self._config.n_batch_test, self._model.height, self._model.image_width)
         with self._trainer.averaged(use=self._config.polyak):
             test = evaluate(
                 self._trainer,
@@ -55,8 +55,8 @@ class Inspection:
             self._reports.trying(lambda: self._draw(epoch))
 
     def _draw(self, epoch: int) -> None:
-        rows = 10 if max(self._model.height, self._model.breadth) <= 64 else 4
-        batch = self._config.local_batch(self._config.n_batch_train, self._model.height, self._model.breadth)
+        rows = 10 if max(self._model.height, self._model.image_width) <= 64 else 4
+        batch = self._config.local_batch(self._config.n_batch_train, self._model.height, self._model.image_width)
         with self._trainer.averaged(use=self._config.polyak):
             pictures = sample_grids(
                 self._trainer,

@@ -11,7 +11,7 @@ from typing import Any
 import data_loaders
 from glow_tf.config import GlowConfig
 from glow_tf.model import Glow
-from glow_tf.saving import save as save_model
+from glow_tf.storage.models import save as save_model
 from glow_tf.training import checkpoints, distributed, run_folder, setup
 from glow_tf.training.config import TrainConfig
 from glow_tf.training.elastic import Committed
@@ -166,7 +166,7 @@ def _total_steps(trainer: Trainer) -> int:
 def _header(trainer: Trainer) -> dict[str, Any]:
     """The hyper-parameters, as the first line of the logs has them."""
     config, model = trainer.config, trainer.glow.config
-    size = (model.height, model.breadth)
+    size = (model.height, model.image_width)
     return {
         **config.to_dict(),
         **model.to_dict(),

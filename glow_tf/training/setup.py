@@ -72,7 +72,7 @@ def initialize(glow: Glow, train: TrainConfig, data: Any, workers: Workers) -> N
         if train.restore_path:
             load_weights(glow, train.restore_path)
             return
-        height, width = glow.config.height, glow.config.breadth
+        height, width = glow.config.height, glow.config.image_width
         n = train.n_batch_train if train.dry_run else train.n_batch_init
         x, y = data.init_batch(train.local_batch(n, height, width), seed=train.seed)
         glow.initialize(x, y, glow.draw_noise(x.shape, [train.seed & 0x7FFFFFFF, _NOISE_STREAM]))
@@ -88,7 +88,7 @@ def load_weights(glow: Glow, path: str) -> None:
       ValueError: there is nothing of that kind, or it does not fit the model.
     """
     if Path(f"{path}.index").is_file():
-        from glow_tf.openai import load_openai_checkpoint  # rarely needed
+        from glow_tf.storage.openai import load_openai_checkpoint  # rarely needed
 
         variables = load_openai_checkpoint(path, glow.config).named_variables()
         for name, variable in glow.named_variables().items():

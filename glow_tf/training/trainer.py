@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from glow_tf import singularity
-from glow_tf.optimizers import beta2_of, make_optimizer
-from glow_tf.polyak import PolyakAverage
+from glow_tf.flow import singularity
 from glow_tf.training import distributed
 from glow_tf.training.config import TrainConfig
 from glow_tf.training.health import LOWER, DivergedError, describe
 from glow_tf.training.noise import TRAINING, noise_at
+from glow_tf.training.optimizers import beta2_of, make_optimizer
+from glow_tf.training.polyak import PolyakAverage
 from glow_tf.training.state import METRICS, TrainState
 from glow_tf.training.update import Update
 

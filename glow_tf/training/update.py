@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from glow_tf.optimizers import Optimizer
-from glow_tf.polyak import PolyakAverage
 from glow_tf.training.config import TrainConfig
 from glow_tf.training.distributed import Workers
+from glow_tf.training.optimizers import Optimizer
+from glow_tf.training.polyak import PolyakAverage
 
 Squares = Mapping[str, tf.Tensor] | None  # the workers' mean squared gradients, for adam2 with several workers
 

@@ -23,8 +23,9 @@ from glow_tf.commands.data import add_data, check_data, load_data
 from glow_tf.commands.folders import find_model
 from glow_tf.commands.models import open_model
 from glow_tf.commands.outputs import write_rows
-from glow_tf.latent import along, unflatten_latents
-from glow_tf.latent_files import read_attributes
+from glow_tf.latents.directions import along
+from glow_tf.latents.files import read_attributes
+from glow_tf.latents.flatten import unflatten_latents
 
 ALPHAS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 

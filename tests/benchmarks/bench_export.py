@@ -60,7 +60,7 @@ def seconds(function: Callable[[], Any]) -> float:
 
 def measure(settings: dict[str, Any], batch: int, repeats: int) -> list[dict[str, Any]]:
     """One row for each call and side; `settings` are GlowConfig's."""
-    from glow_tf.allocator import keep_freed_memory
+    from glow_tf.runtime import keep_freed_memory
 
     keep_freed_memory()
     import numpy as np

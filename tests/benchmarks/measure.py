@@ -63,7 +63,7 @@ def matmul_peak(tf: Any, precision: str, side: int) -> Any:
 def measure(task: dict[str, Any], started: float) -> dict[str, Any]:
     """The figures of one task; `started` is when the process was asked for."""
     from data_loaders.tensorflow_import import import_tensorflow
-    from glow_tf.allocator import keep_freed_memory
+    from glow_tf.runtime import keep_freed_memory
 
     keep_freed_memory()
     import_tensorflow()

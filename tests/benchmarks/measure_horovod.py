@@ -24,7 +24,7 @@ def main() -> None:
     import tensorflow as tf
 
     import glow_tf
-    from glow_tf.allocator import keep_freed_memory
+    from glow_tf.runtime import keep_freed_memory
     from glow_tf.training import distributed
 
     keep_freed_memory()

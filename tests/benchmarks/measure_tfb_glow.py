@@ -22,8 +22,8 @@ import tensorflow_probability as tfp
 
 import data_loaders
 import glow_tf
-from glow_tf.allocator import keep_freed_memory
-from glow_tf.quantization import quantization_log_prob, to_bits_per_dim
+from glow_tf.flow.quantization import quantization_log_prob, to_bits_per_dim
+from glow_tf.runtime import keep_freed_memory
 from tests.benchmarks.measure import peak_memory
 
 tfb, tfd = tfp.bijectors, tfp.distributions

@@ -16,8 +16,8 @@ import tensorflow as tf
 
 import data_loaders
 import glow_tf
+from glow_tf.flow.memory import level_forward, level_inverse
 from glow_tf.layers.squeeze import squeeze2x2
-from glow_tf.memory import level_forward, level_inverse
 
 
 def recovery_errors(glow: glow_tf.Glow, x: Any, noise: Any, compute_dtype: Any = None) -> list[list[float]]:

@@ -12,8 +12,8 @@ from PIL import Image
 import data_loaders
 import glow_tf
 from glow_tf.commands.decode import file_names
-from glow_tf.latent import path_through
-from glow_tf.latent_files import read_attributes, read_latents
+from glow_tf.latents.files import read_attributes, read_latents
+from glow_tf.latents.interpolation import path_through
 from tests.commands.conftest import frames, picture
 
 

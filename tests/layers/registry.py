@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf import layers
-from glow_tf.flow import FlowLevel, FlowStep
-from glow_tf.prior import TopPrior
+from glow_tf.flow.level import FlowLevel
+from glow_tf.flow.step import FlowStep
+from glow_tf.layers.prior import TopPrior
 from tests.random_weights import perturb
 
 LABEL = 1  # of every image, where a layer takes labels

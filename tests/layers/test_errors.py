@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from glow_tf import layers
-from glow_tf.flow import FlowLevel, FlowStep
+from glow_tf.flow.level import FlowLevel
+from glow_tf.flow.step import FlowStep
 from glow_tf.layers.base import Layer
-from glow_tf.prior import TopPrior
+from glow_tf.layers.prior import TopPrior
 from tests.layers.test_conv import normal
 
 

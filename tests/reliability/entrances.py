@@ -198,7 +198,7 @@ def records(folder: Path) -> Entrance:
 
 def latents(folder: Path) -> Entrance:
     """Files of latents and of attribute directions."""
-    from glow_tf.latent_files import Attributes, read_attributes, read_latents, write_attributes, write_latents
+    from glow_tf.latents.files import Attributes, read_attributes, read_latents, write_attributes, write_latents
 
     path = folder / "latents.npz"
 
@@ -270,7 +270,7 @@ def configs(folder: Path) -> Entrance:
 def saved_models(folder: Path) -> Entrance:
     """model/: weights.npz beside its config.json."""
     import glow_tf
-    from glow_tf.saving import WEIGHTS_FILE, SavedModelError, _read_weights
+    from glow_tf.storage.models import WEIGHTS_FILE, SavedModelError, _read_weights
 
     glow = glow_tf.Glow(MODEL)
     glow_tf.save(glow, folder / "model")
@@ -320,7 +320,7 @@ def run_checkpoints(folder: Path) -> Entrance:
 
 def openai_checkpoints(folder: Path) -> Entrance:
     """The two files of a TF1 checkpoint; the input is index and data one after the other."""
-    from glow_tf.openai import CheckpointError, load_openai_checkpoint
+    from glow_tf.storage.openai import CheckpointError, load_openai_checkpoint
 
     config = {"image_size": 16, "n_levels": 2, "depth": 3, "width": 24, "flow_coupling": 1, "learntop": True}
     index = (GOLDEN / "model.ckpt.index").read_bytes()

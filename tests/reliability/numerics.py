@@ -25,7 +25,7 @@ import tensorflow as tf
 
 import data_loaders
 import glow_tf
-from glow_tf.files import replacing
+from glow_tf.storage.files import atomic_write
 from glow_tf.training import Trainer
 from tests.reliability.undo import undo
 
@@ -121,7 +121,7 @@ def chart(curves: dict[str, list[dict[str, Any]]], path: Path) -> None:
             axis.set(title=": ".join(filter(None, (name, title))), xlabel="training steps")
             axis.title.set_fontsize(9)
             axis.legend(fontsize=7)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
 

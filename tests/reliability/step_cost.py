@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import glow_tf
-from glow_tf.allocator import keep_freed_memory
+from glow_tf.runtime import keep_freed_memory
 
 MODEL = {"image_size": 32, "n_levels": 3, "depth": 8, "width": 512, "flow_coupling": 1, "learntop": True}
 

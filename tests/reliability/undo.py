@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.layers.coupling import AffineCoupling, _shift_and_raw_scale
-from glow_tf.layers.tensors import step_of
+from glow_tf.layers.tensors import slice_step
 
 
 def undo(glow: glow_tf.Glow, z: tf.Tensor) -> list[dict[str, float]]:
@@ -24,7 +24,7 @@ def undo(glow: glow_tf.Glow, z: tf.Tensor) -> list[dict[str, float]]:
 
     @tf.function(autograph=False)
     def one(k: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        mine: Any = step_of(weights, k)
+        mine: Any = slice_step(weights, k)
         h = step.coupling._h(mine["coupling"], tf.split(y, 2, -1)[0])
         affine = isinstance(step.coupling, AffineCoupling)
         smallest = tf.reduce_min(tf.sigmoid(_shift_and_raw_scale(h)[1])) if affine else tf.ones([], y.dtype)

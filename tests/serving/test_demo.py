@@ -39,7 +39,7 @@ def glow():
 @pytest.fixture(scope="module")
 def folder(glow, tmp_path_factory) -> Path:
     """export/, attributes.npz, and files to upload."""
-    from glow_tf.latent_files import Attributes, write_attributes
+    from glow_tf.latents.files import Attributes, write_attributes
 
     folder = tmp_path_factory.mktemp("demo")
     glow_tf.export_saved_model(glow, folder / "export")
@@ -173,7 +173,7 @@ def decoded(glow, flat: np.ndarray) -> np.ndarray:
 
 def test_a_visit(page, glow, folder, latents, address):
     """Upload, reconstruction, slider, blend, saving, reset; and nothing is asked of the internet."""
-    from glow_tf.latent_files import read_attributes
+    from glow_tf.latents.files import read_attributes
 
     page.slide("#blend", 0.5)
     page.until(lambda: "First open a picture" in page.text("latency"))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 import glow_tf
-from glow_tf.latent_files import Attributes
+from glow_tf.latents.files import Attributes
 from glow_tf.serving.demo.editor import Editor, number
 from glow_tf.serving.demo.faces import EYES, Face, FaceFinder, align
 from glow_tf.serving.demo.uploads import UploadError, Uploads

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import data_loaders
 import glow_tf
-from glow_tf import singularity
+from glow_tf.flow import singularity
 from glow_tf.training import Trainer, TrainError, diagnosis, train
 from glow_tf.training.checkpoints import list_checkpoints
 from glow_tf.training.health import DivergedError

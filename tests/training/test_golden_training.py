@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.openai import from_openai
+from glow_tf.storage.openai import from_openai
 from glow_tf.training import Trainer
 from tests.golden_cases import Case, names, relative_difference
 from tests.tolerances import GOLDEN

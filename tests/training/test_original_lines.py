@@ -29,7 +29,7 @@ def test_every_line_parses_as_written(name, tmp_path, monkeypatch):
     assert glow.depth == int(given.get("--depth", 32)) and glow.n_levels == int(given.get("--n_level", 3))
     assert glow.flow_coupling == ("additive", "affine")[int(given.get("--flow_coupling", 0))]
     assert glow.flow_permutation == ("reverse", "shuffle", "invconv")[int(given.get("--flow_permutation", 2))]
-    assert (glow.height, glow.breadth) == (int(given.get("--image_size", 32)),) * 2
+    assert (glow.height, glow.image_width) == (int(given.get("--image_size", 32)),) * 2
     assert (glow.learntop, glow.ycond) == ("--learntop" in words, "--ycond" in words)
     assert (config.problem, config.category) == (given.get("--problem", "cifar10"), given.get("--category", ""))
     assert config.seed == int(given.get("--seed", 0)) and config.data_dir == ""

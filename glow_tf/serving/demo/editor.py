@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from glow_tf.latent import flatten_latents, sample_latents, unflatten_latents
-from glow_tf.latent_files import Attributes
+from glow_tf.latents.files import Attributes
+from glow_tf.latents.flatten import flatten_latents, sample_latents, unflatten_latents
 
 MOST_SAMPLES = 64
 MOST_TEMPERATURE = 2.0

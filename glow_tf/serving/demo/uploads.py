@@ -39,7 +39,7 @@ class Uploads:
         Raises:
           UploadError: it is no PNG or JPEG image, damaged, too large, or smaller than the model's images.
         """
-        size = self._config.height, self._config.breadth
+        size = self._config.height, self._config.image_width
         try:
             picture = read_upright(path, self._config.channels)
             centre_box((picture.height, picture.width), size)  # a face in a picture that is too small is too small too

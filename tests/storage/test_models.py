@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.saving import CONFIG_FILE, WEIGHTS_FILE
+from glow_tf.storage.models import CONFIG_FILE, WEIGHTS_FILE
 from tests.random_weights import random_glow, random_images
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf import GlowConfig, quantization
+from glow_tf import GlowConfig
+from glow_tf.flow import quantization
 
 every_bits = pytest.mark.parametrize("bits", range(1, 9))
 ALL = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)

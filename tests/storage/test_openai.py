@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.openai import from_openai, openai_entries, to_openai
+from glow_tf.storage.openai import from_openai, openai_entries, to_openai
 from tests.golden_cases import ROOT, Case, names
 
 CHECKPOINTS = [

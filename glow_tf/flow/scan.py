@@ -10,7 +10,7 @@ import tensorflow as tf
 from glow_tf.layers.base import Weights
 from glow_tf.layers.coupling import Coupling
 from glow_tf.layers.coupling_net import Activations, CouplingNet, Folded
-from glow_tf.layers.tensors import per_example, per_pixel, shape_of, step_of
+from glow_tf.layers.tensors import per_example, per_pixel, shape_of, slice_step
 
 
 class FoldedStep(NamedTuple):
@@ -47,7 +47,7 @@ class Loops:
     # One step's pieces
 
     def _step(self, k: tf.Tensor) -> FoldedStep:
-        return step_of(self.steps, k)
+        return slice_step(self.steps, k)
 
     def _net(self, folded: Folded, z: tf.Tensor) -> tuple[tf.Tensor, Activations]:
         return CouplingNet.apply(folded, z, self.compute_dtype)

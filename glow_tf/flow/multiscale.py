@@ -8,9 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf import quantization
 from glow_tf.config import GlowConfig
-from glow_tf.latent import sample_latents
+from glow_tf.flow import quantization
+from glow_tf.latents.flatten import sample_latents
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.squeeze import squeeze2x2, unsqueeze2x2
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf.gradients import custom_gradient
+from glow_tf.flow.scan import FoldedStep, Loops
 from glow_tf.layers.coupling import Coupling
-from glow_tf.loops import FoldedStep, Loops
+from glow_tf.layers.gradients import custom_gradient
 
 MEMORY = ("store", "checkpoint", "reversible")
 

@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import resource
-from glow_tf.allocator import keep_freed_memory
+from glow_tf.runtime import keep_freed_memory
 assert keep_freed_memory()
 import tensorflow as tf
 double = tf.function(lambda x: tf.nn.relu(tf.nn.relu(x) + 1.0) * 2.0)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.arrays import ArrayFile
 from glow_tf.config import GlowConfig
-from glow_tf.files import replacing
 from glow_tf.model import Glow
+from glow_tf.storage.arrays import ArrayFile
+from glow_tf.storage.files import atomic_write
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.npz"
@@ -47,10 +47,10 @@ def save(glow: Glow, folder: str | Path, values: dict[str, Any] | None = None) -
             raise ValueError(f"{name}: {given.shape} given for a variable of shape {arrays[name].shape}")
         arrays[name] = given
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / WEIGHTS_FILE) as path:
+    with atomic_write(folder / WEIGHTS_FILE) as path:
         np.savez(path, **arrays)
     text = json.dumps(glow.config.to_dict(), indent=2) + "\n"
-    with replacing(folder / CONFIG_FILE) as path:
+    with atomic_write(folder / CONFIG_FILE) as path:
         path.write_text(text, encoding="utf-8")
 
 

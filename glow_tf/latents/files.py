@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from data_loaders.npz import Array, read_npz
-from glow_tf.files import replacing
+from glow_tf.storage.files import atomic_write
 
 _FILE_LIMIT = 2**33
 _COMPRESSION = 4  # at most; ours are not compressed, and latents hardly can be
@@ -71,7 +71,7 @@ def write_latents(
       model: see the module.
     """
     header = {"descr": "<f4", "fortran_order": False, "shape": (len(names), dimensions)}
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         with archive.open("latents.npy", "w", force_zip64=True) as entry:
             np.lib.format.write_array_header_1_0(entry, header)
             rows = 0
@@ -110,7 +110,7 @@ def write_attributes(path: Path, attributes: Attributes) -> None:
     arrays = dataclasses.asdict(attributes)
     arrays |= {"names": np.array(attributes.names), "label": np.array([attributes.label])}
     arrays |= {"model": np.array([attributes.model])}
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         np.savez(temporary, **arrays)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.flow import FlowLevel
-from glow_tf.memory import MEMORY
+from glow_tf.flow.level import FlowLevel
+from glow_tf.flow.memory import MEMORY
+from tests.flow.test_level import KINDS, images
 from tests.random_weights import perturb, random_glow
-from tests.test_flow import KINDS, images
 from tests.tolerances import LEVEL
 
 exact_kinds = pytest.mark.parametrize("kind", [kind for kind in KINDS if "bfloat16" not in kind])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glow_tf.latent import AttributeMeans, along, interpolate, path_through
+from glow_tf.latents.directions import AttributeMeans, along
+from glow_tf.latents.interpolation import interpolate, path_through
 
 A, B = np.random.default_rng(0).standard_normal((2, 50)).astype(np.float32)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.flow import FlowLevel, FlowStep
+from glow_tf.flow.level import FlowLevel
+from glow_tf.flow.step import FlowStep
 from tests.random_weights import perturb
 from tests.tolerances import LEVEL
 

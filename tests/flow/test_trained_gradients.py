@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import data_loaders
 import glow_tf
-from glow_tf.memory import MEMORY
+from glow_tf.flow.memory import MEMORY
 from tests.benchmarks.reconstruction import recovery_errors
 from tests.tolerances import LEVEL, MODEL
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_loaders import DataError
-from glow_tf.latent_files import Attributes, read_attributes, read_latents, write_attributes, write_latents
+from glow_tf.latents.files import Attributes, read_attributes, read_latents, write_attributes, write_latents
 
 LATENTS = np.random.default_rng(0).standard_normal((5, 12)).astype(np.float32)
 NAMES = ["a", "b/ü.png", "", "\n", "e" * 300]

@@ -1,0 +1,117 @@
+"""A level: K flow steps over stacked weights in one loop (paper, section 3 and figure 2b)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf.flow.memory import MEMORY, level_forward, level_inverse
+from glow_tf.flow.scan import FoldedStep
+from glow_tf.flow.step import FlowStep
+from glow_tf.layers.base import Part
+from glow_tf.layers.coupling import Coupling
+from glow_tf.layers.tensors import pixels, slice_step
+
+
+class Level:
+    """K steps of flow in one loop; a subclass has their folded weights.
+
+    Attributes:
+      name: for errors.
+      channels: C of what it takes.
+      coupling: whose weights are not used, only its functions.
+      compute_dtype: of the coupling networks' matrix products unless a call says another.
+    """
+
+    name: str
+    channels: int
+    coupling: Coupling
+    compute_dtype: tf.DType
+
+    def folded(self) -> tuple[FoldedStep, tf.Tensor]:
+        """(the steps' stacked weights, log|det| per pixel of their actnorms and permutations, a sum over the steps)."""
+        raise NotImplementedError
+
+    def forward(
+        self, x: tf.Tensor, memory: str = "reversible", compute_dtype: Any = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """(y, log_det [N]) of the K steps in turn; x and y [N, H, W, C]; compute_dtype overrides the steps'.
+
+        Raises:
+          ValueError: memory is unknown, or x has another rank or number of channels.
+        """
+        if memory not in MEMORY:
+            raise ValueError(f"{self.name}: memory={memory!r} is unknown; allowed are {', '.join(MEMORY)}")
+        x = self._checked(x)
+        steps, log_det_per_pixel = self.folded()
+        y, log_det = level_forward(self.coupling, steps, x, memory, tf.as_dtype(compute_dtype or self.compute_dtype))
+        return y, log_det + pixels(x) * log_det_per_pixel
+
+    def inverse(self, y: tf.Tensor, compute_dtype: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """(x, log_det [N] of the inverse map); its gradient always recomputes, as memory="reversible"."""
+        y = self._checked(y)
+        steps, log_det_per_pixel = self.folded()
+        x, log_det = level_inverse(self.coupling, steps, y, tf.as_dtype(compute_dtype or self.compute_dtype))
+        return x, log_det - pixels(y) * log_det_per_pixel
+
+    def _checked(self, x: Any) -> tf.Tensor:
+        x = tf.convert_to_tensor(x)
+        wanted = f"{self.name} takes {self.coupling.dtype.name} images [N, H, W, {self.channels}]"
+        if x.dtype != self.coupling.dtype:
+            raise ValueError(f"{wanted}, not {x.dtype.name}")
+        if x.shape.rank != 4 or x.shape[-1] != self.channels:
+            raise ValueError(f"{wanted}, not shape {x.shape}")
+        return x
+
+
+class FlowLevel(Level, Part):
+    """K flow steps of equal shape: their weights are stacked, and one loop runs them.
+
+    The graph does not grow with K, and neither do tracing time and the number of gradients. `memory` says what the
+    forward loop keeps for the gradient (see memory.py).
+
+    Args:
+      depth: K.
+      channels, width and the rest: as FlowStep.
+    """
+
+    def __init__(self, depth: int, channels: int, width: int, *, name: str, **step: Any):
+        super().__init__(name=name)
+        self.depth = depth
+        self.channels = channels
+        self.step = FlowStep(channels, width, stack=depth, name=name, **step)
+
+    @property
+    def coupling(self) -> Coupling:  # type: ignore[override]
+        return self.step.coupling
+
+    @property
+    def compute_dtype(self) -> tf.DType:
+        return self.step.coupling.compute_dtype
+
+    def folded(self) -> tuple[FoldedStep, tf.Tensor]:
+        steps, log_det_per_pixel = self.step.fold(self.step.weights())
+        return steps, tf.reduce_sum(log_det_per_pixel)
+
+    def initialize(self, x: tf.Tensor) -> tf.Tensor:
+        """Data-dependent initialisation of every step in turn; returns the last one's output."""
+        stacked = self.step.weights()
+        wanted = self.step.weights_set_by_data()
+        arrays = [tf.TensorArray(value.dtype, self.depth) for value in tf.nest.flatten(wanted)]
+
+        def body(k: tf.Tensor, x: tf.Tensor, arrays: list[tf.TensorArray]) -> tuple[Any, ...]:
+            values, x, _ = self.step.initialize_with(slice_step(stacked, k), x)
+            tf.nest.assert_same_structure(values, wanted)
+            written = [array.write(k, value) for array, value in zip(arrays, tf.nest.flatten(values), strict=True)]
+            return k + 1, x, written
+
+        _, x, arrays = tf.while_loop(
+            lambda k, *_: k < self.depth,
+            body,
+            (0, x, arrays),
+            parallel_iterations=1,
+            maximum_iterations=self.depth,
+        )
+        self.step.assign_weights(tf.nest.pack_sequence_as(wanted, [array.stack() for array in arrays]))
+        return x

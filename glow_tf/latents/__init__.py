@@ -1,0 +1,1 @@
+"""What is done with latents: flattening, drawing, interpolation, attribute directions, and their files."""

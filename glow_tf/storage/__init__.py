@@ -1,0 +1,1 @@
+"""Files: saved models, OpenAI's checkpoints, bounded reading of .npz, atomic writes."""
