@@ -140,7 +140,7 @@ def test_changed_bytes_are_noticed(folder):
         changed[place] ^= 1 << random.integers(8)
         (folder / WEIGHTS_FILE).write_bytes(changed)
         try:
-            glow_tf.saving._read_weights(folder / WEIGHTS_FILE, glow)
+            glow_tf.storage.models._read_weights(folder / WEIGHTS_FILE, glow)
         except glow_tf.SavedModelError as error:
             noticed += 1
             assert WEIGHTS_FILE in str(error)
