@@ -62,9 +62,9 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Streams over the images, and writes the directions."""
+    from data_loaders.progress import Progress
     from glow_tf.commands.batches import encode_batch
     from glow_tf.commands.models import open_model
-    from glow_tf.commands.progress import Progress
     from glow_tf.latents.directions import AttributeMeans
     from glow_tf.latents.files import Attributes, write_attributes
 

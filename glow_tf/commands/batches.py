@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from data_loaders.progress import Progress
 from glow_tf.commands.models import Model
-from glow_tf.commands.progress import Progress
 from glow_tf.flow.quantization import to_uint8
 from glow_tf.latents.flatten import flatten_latents, unflatten_latents
 from glow_tf.serving.exported import ExportedModel

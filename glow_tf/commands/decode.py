@@ -42,9 +42,9 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Decodes batch by batch, each image into its file."""
+    from data_loaders.progress import Progress
     from glow_tf.commands.batches import decode_batch, in_batches
     from glow_tf.commands.models import open_model, warn_of_another
-    from glow_tf.commands.progress import Progress
     from glow_tf.latents.files import read_latents
 
     held = read_latents(args.latents, args.found.config.dimensions)

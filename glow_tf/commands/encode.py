@@ -41,9 +41,9 @@ def check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     """Encodes batch by batch, into the file."""
     from data_loaders.folder.scan import printable
+    from data_loaders.progress import Progress
     from glow_tf.commands.batches import encode_batch
     from glow_tf.commands.models import open_model
-    from glow_tf.commands.progress import Progress
     from glow_tf.latents.files import write_latents
 
     places = expand(args)

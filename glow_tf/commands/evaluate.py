@@ -57,8 +57,8 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates, and prints one line."""
+    from data_loaders.progress import Progress
     from glow_tf.commands.models import open_model
-    from glow_tf.commands.progress import Progress
 
     data = load_data(args.data, args.found)
     config = args.found.config

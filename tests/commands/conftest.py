@@ -42,7 +42,7 @@ def make_run(folder: Path, *, polyak: bool, model: bool = True, **fields) -> glo
 @pytest.fixture(autouse=True)
 def no_progress(monkeypatch) -> None:
     """On a slow machine there would be lines on stderr that say how far it is."""
-    monkeypatch.setattr("glow_tf.commands.progress._EVERY", float("inf"))
+    monkeypatch.setattr("data_loaders.progress.SECONDS", float("inf"))
 
 
 @pytest.fixture(scope="session")
