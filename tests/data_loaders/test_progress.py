@@ -51,24 +51,26 @@ def test_nothing_is_shown_where_it_is_not_to_be(capsys, clock):
 
 
 def test_a_bar_on_a_terminal_with_lines_above_it(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     with Progress("training", 4, "step") as bar:
         monkeypatch.setattr(progress, "_REMARK_SECONDS", 0.0)
         bar.update(1, "3.2 bits/dim")
         bar.say("a line")
         bar.update(3)
-    drawn = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    drawn = terminal.getvalue()
     assert "training:  25%" in drawn and "3.2 bits/dim" in drawn
     assert capsys.readouterr().out == "a line\n"
 
 
 def test_without_tqdm_terminals_have_plain_lines(monkeypatch, clock):
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     with Progress("encoding", 3) as bar:
         clock[0] += 30
         bar.update(1)
-    assert sys.stderr.getvalue() == "encoding: 1 of 3 images, 1:00 left\n"  # type: ignore[attr-defined]
+    assert terminal.getvalue() == "encoding: 1 of 3 images, 1:00 left\n"
 
 
 @pytest.mark.parametrize(
