@@ -16,7 +16,7 @@ from glow_tf.commands.models import open_model
 from glow_tf.latents.files import read_attributes, read_latents
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-NATS: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-3}  # sums of 64 squares and log-scales, of some hundred nats in float32
+NATS: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-3}  # 64 squares and log-scales, some hundred nats in float32
 LATENTS: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}  # four steps of networks of width 4
 
 
