@@ -13,21 +13,23 @@ PYTEST_FLAGS ?= -n 2 --dist worksteal
 BENCH       ?= $(wildcard tests/benchmarks/bench_*.py)
 PYTHON      ?=
 HOROVOD     ?= yes
+MATRIX      ?=
 
 PIP := .venv/bin/python -m pip install --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help env train test lint bench clean distclean
+.PHONY: help env train test matrix lint bench clean distclean
 .NOTPARALLEL:
 .SUFFIXES:
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "  PYTHON=python3.12        the Python that .venv is made of (3.10, 3.11 or 3.12)"
+	@echo "  PYTHON=python3.12        the Python that .venv is made of (3.10, 3.11 or 3.12; without Horovod also 3.13)"
 	@echo "  HOROVOD=no               leave Horovod out: no C++ compiler needed, one process only"
 	@echo "  LOGDIR, TRAIN_FLAGS      where 'make train' writes, and flags for train.py"
 	@echo "  PYTEST_FLAGS             flags for pytest, such as -m 'not slow'"
+	@echo "  MATRIX                   arguments of nox, such as --list or \"-s 'tests(2.16.2)' -- -m 'not slow'\""
 	@echo "  BENCH                    the scripts of tests/benchmarks that 'make bench' runs"
 
 train: env  ## Train on the digits that come with the project
@@ -36,9 +38,13 @@ train: env  ## Train on the digits that come with the project
 test: lint  ## Check style and types, then run the tests
 	.venv/bin/python -m pytest $(PYTEST_FLAGS)
 
+matrix: .venv/.project  ## Run the tests on TensorFlow 2.16 to 2.21, each in an environment of its own
+	.venv/bin/nox $(MATRIX)
+
 lint: env  ## Check style and types
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+	.venv/bin/zizmor --offline --no-progress --quiet --strict-collection .github
 
 bench: env  ## Run the benchmarks
 	$(if $(strip $(BENCH)),,$(error tests/benchmarks has no bench_*.py to run))
@@ -48,8 +54,8 @@ clean:  ## Remove caches and build products
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.venv/*' -not -path './.git/*' -prune -exec rm -rf {} +
 
-distclean: clean  ## Remove .venv too; runs/ stays
-	rm -rf .venv
+distclean: clean  ## Remove .venv and .nox too; runs/ stays
+	rm -rf .venv .nox
 
 env: .venv/.project $(if $(filter no,$(HOROVOD)),,.venv/.horovod)  ## Only set up .venv
 
@@ -57,9 +63,10 @@ env: .venv/.project $(if $(filter no,$(HOROVOD)),,.venv/.horovod)  ## Only set u
 
 # The first Python that can be used; if there is none, the first that comes nearest. Each is run, because a name on
 # PATH may be a pyenv shim with nothing behind it.
-PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.10 python3)
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.10 $(if $(filter no,$(HOROVOD)),python3.13) python3)
+NEWEST  := $(if $(filter no,$(HOROVOD)),13,12)
 PROBE   := import sys, importlib.util as u; v = sys.version_info[:2]; print("%d.%d" % v, \
-	"unsupported" if not (3, 10) <= v <= (3, 12) else "usable" if u.find_spec("ensurepip") else "bare")
+	"unsupported" if not (3, 10) <= v <= (3, $(NEWEST)) else "usable" if u.find_spec("ensurepip") else "bare")
 find_python = $(shell for p in $(PYTHONS); do r=$$("$$p" -c '$(PROBE)' 2>/dev/null) && echo "$$p $$r"; done | \
 	awk '$$3 == "usable" && !u { u = $$0 } $$3 == "bare" && !b { b = $$0 } !x { x = $$0 } \
 	     END { print u ? u : b ? b : x }')
@@ -67,11 +74,11 @@ find_python = $(shell for p in $(PYTHONS); do r=$$("$$p" -c '$(PROBE)' 2>/dev/nu
 need_python = $(eval found := $(find_python))$(eval verdict := $(word 3,$(found)))$(strip \
 	$(if $(verdict),,$(error $(if $(PYTHON),PYTHON=$(PYTHON) does not run,no Python found): $(get_python)))\
 	$(if $(filter unsupported,$(verdict)),$(error $(word 1,$(found)) is Python $(word 2,$(found)), \
-	for which TensorFlow 2.18 has no wheel: $(get_python)))\
+	which $(if $(filter no,$(HOROVOD)),has no pinned TensorFlow,Horovod does not build on): $(get_python)))\
 	$(if $(filter bare,$(verdict)),$(error $(word 1,$(found)) cannot make virtual environments: install python3-venv \
 	(Debian, Ubuntu: apt-get install python$(word 2,$(found))-venv))))
 get_python = install Python 3.10, 3.11 or 3.12 (Debian, Ubuntu: apt-get install python3 python3-venv) \
-	or name one with PYTHON=/path/to/python
+	or name one with PYTHON=/path/to/python$(if $(filter no,$(HOROVOD)),, (3.13 will do with HOROVOD=no))
 
 # Make's own default for CXX is g++ whether or not there is one; a CXX that the user sets is kept.
 CXX_FOUND = $(if $(filter default undefined,$(origin CXX)),$(firstword $(foreach \
@@ -122,6 +129,8 @@ endif
 # against another TensorFlow; MAKEFLAGS, because Horovod's build would take ours.
 .venv/.horovod: .venv/.requirements
 	$(need_cxx)
+	@.venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || { \
+	    echo "Horovod does not build in this .venv, of Python 3.13: add HOROVOD=no, or make distclean first"; exit 1; }
 	@[ "$$(cat $@ 2>/dev/null)" != "$(HOROVOD_KEY)" ] || { touch $@; exit 0; }; rm -f $@; \
 	echo "Building $(HOROVOD_PIN) against TensorFlow: this takes a few minutes"; \
 	env -u MFLAGS -u MAKELEVEL MAKEFLAGS="-j$$(getconf _NPROCESSORS_ONLN)" CXX="$(CXX_FOUND)" \

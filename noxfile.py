@@ -10,6 +10,8 @@ pytest:
 from __future__ import annotations
 
 import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -17,7 +19,7 @@ import nox
 nox.needs_version = ">=2025.5"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
-nox.options.sessions = ["tests", "exchange"]
+nox.options.sessions = ["tests", "exchange", "wheel"]
 
 # Python, TensorFlow, TensorFlow Probability: 0.25 asks for TensorFlow 2.18. Oldest first.
 MATRIX = [
@@ -30,6 +32,11 @@ MATRIX = [
 ]
 IDS = [tensorflow for _, tensorflow, _ in MATRIX]
 
+# What is tested of a wheel: the packages, not train.py, the documents and the set-up, which are not in it.
+LIBRARY = ["-n", "2", "--dist", "worksteal"]
+LIBRARY += [f"tests/{name}" for name in ("bijectors", "data_loaders", "flow", "latents", "layers", "storage")]
+LIBRARY += [f"tests/test_{name}.py" for name in ("config", "golden", "images", "inputs", "model")]
+
 
 @nox.session
 @nox.parametrize("python,tensorflow,tfp", MATRIX, ids=IDS)
@@ -41,11 +48,35 @@ def tests(session: nox.Session, tensorflow: str, tfp: str) -> None:
 
 @nox.session(venv_backend="none")
 def exchange(session: nox.Session) -> None:
-    """What the oldest TensorFlow writes the newest reads, and the other way round; `tests` makes the environments."""
-    oldest, newest = (Path(".nox", f"tests-{IDS[i].replace('.', '-')}", "bin", "python").absolute() for i in (0, -1))
+    """What the oldest TensorFlow writes the newest reads, and the other way round."""
+    oldest, newest = IDS[0], IDS[-1]
+    makes = ["--install-only", "-s", f"tests({oldest})", f"tests({newest})"]  # nothing where `tests` has run
+    session.run(sys.executable, "-m", "nox", *makes, external=True)
     for writer, reader in [(oldest, newest), (newest, oldest)]:
         folder = Path(session.create_tmp(), "exchange")
         shutil.rmtree(folder, ignore_errors=True)
-        session.run(str(writer), "-m", "tests.storage.exchange", str(folder), external=True)
-        test = [str(reader), "-m", "pytest", "tests/storage/test_exchange.py"]
+        session.run(interpreter(writer), "-m", "tests.storage.exchange", str(folder), external=True)
+        test = [interpreter(reader), "-m", "pytest", "tests/storage/test_exchange.py"]
         session.run(*test, env={"GLOW_TF_EXCHANGE": str(folder)}, external=True)
+
+
+def interpreter(tensorflow: str) -> str:
+    """The Python of this TensorFlow's environment."""
+    return str(Path(".nox", f"tests-{tensorflow.replace('.', '-')}", "bin", "python").absolute())
+
+
+@nox.session(python="3.12")
+def wheel(session: nox.Session) -> None:
+    """The wheel with the newest of everything that it asks for, tested away from the checkout."""
+    with tempfile.TemporaryDirectory() as name:
+        away = Path(name)
+        session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", name, ".")
+        (path,) = away.glob("*.whl")
+        session.install("--force-reinstall", "--no-deps", str(path))
+        session.install(f"{path}[test]")
+        shutil.copytree("tests", away / "tests")
+        shutil.copy("pyproject.toml", away)
+        session.chdir(away)
+        where = "import glow_tf, sysconfig; assert glow_tf.__file__.startswith(sysconfig.get_path('purelib'))"
+        session.run("python", "-c", where, env={"PYTHONPATH": None})
+        session.run("python", "-m", "pytest", *(session.posargs or LIBRARY), env={"PYTHONPATH": None})

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from glow_tf.versions import check_tensorflow
+
 if TYPE_CHECKING:
     from glow_tf.config import ConfigError, GlowConfig
     from glow_tf.latents.flatten import flatten_latents, unflatten_latents
@@ -60,6 +62,8 @@ __all__ = [
     "save",
     "unflatten_latents",
 ]
+
+check_tensorflow()
 
 
 def __getattr__(name: str) -> Any:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from glow_tf import versions
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,11 +43,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def pins() -> dict[str, Requirement]:
-    """requirements.txt, by canonical name."""
+@pytest.fixture(scope="module", params=["3.10", "3.11", "3.12", "3.13"])
+def pins(request: pytest.FixtureRequest) -> dict[str, Requirement]:
+    """requirements.txt as this Python reads it, by canonical name."""
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    found = [Requirement(text) for line in lines if (text := line.split("#")[0].strip())]
+    read = [Requirement(text) for line in lines if (text := line.split("#")[0].strip())]
+    found = [pin for pin in read if not pin.marker or pin.marker.evaluate({"python_version": request.param})]
+    assert len({pin.name for pin in found}) == len(found)
     return {canonicalize_name(pin.name): pin for pin in found}
 
 
@@ -110,7 +117,67 @@ def run_python(code: str, cwd: Path) -> str:
 
 def test_installing_takes_tensorflow_and_numpy_only() -> None:
     assert {r.name for r in asked_for()} == {"tensorflow", "numpy"}
-    assert set(PROJECT["optional-dependencies"]) == {"train", "tfp", "demo", "dev"}
+    assert set(PROJECT["optional-dependencies"]) == {"train", "tfp", "demo", "test", "dev"}
+
+
+def tensorflow_range() -> SpecifierSet:
+    (found,) = [r.specifier for r in asked_for() if r.name == "tensorflow"]
+    return found
+
+
+@pytest.mark.parametrize("version", ["2.15.1", "2.16.0", "2.16.2", "2.21.0", "2.21.9", "2.22.0", "3.0.0", "1.15.5"])
+def test_pip_and_import_take_the_same_tensorflow(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions.metadata, "version", lambda name: version)
+    if tensorflow_range().contains(version):
+        versions.check_tensorflow()
+    else:
+        with pytest.raises(ImportError, match=re.escape(f"glow_tf needs tensorflow>=2.16,<2.22, but {version} is ")):
+            versions.check_tensorflow()
+
+
+def test_a_tensorflow_of_another_name_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise versions.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(versions.metadata, "version", missing)
+    versions.check_tensorflow()
+
+
+def test_importing_glow_tf_names_the_range_before_tensorflow_is_imported() -> None:
+    code = (
+        "import sys; from importlib import metadata; metadata.version = lambda name: '2.15.1'\n"
+        "try: import glow_tf.layers\n"
+        "except ImportError as error: print(error)\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    said = "glow_tf needs tensorflow>=2.16,<2.22, but 2.15.1 is installed: pip install 'tensorflow>=2.16,<2.22'\n"
+    assert run_python(code, cwd=ROOT) == said
+
+
+@pytest.fixture(scope="module")
+def noxfile() -> Any:
+    pytest.importorskip("nox")
+    spec = importlib.util.spec_from_file_location("noxfile", ROOT / "noxfile.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_matrix_has_every_tensorflow_and_python(noxfile: Any) -> None:
+    pythons, tensorflows, tfps = (set(column) for column in zip(*noxfile.MATRIX, strict=True))
+    minors = {f"2.{minor}" for minor in range(40) if tensorflow_range().contains(f"2.{minor}.0")}
+    assert {version.rpartition(".")[0] for version in tensorflows} == minors
+    assert {f"Programming Language :: Python :: {python}" for python in pythons} <= set(PROJECT["classifiers"])
+    assert pythons == {f"3.{n}" for n in range(40) if SpecifierSet(PROJECT["requires-python"]).contains(f"3.{n}")}
+    (tfp,) = [r.specifier for r in asked_for("tfp") if r.name == "tensorflow-probability"]
+    assert all(tfp.contains(version) for version in tfps)
+
+
+def test_the_workflow_runs_the_whole_matrix(noxfile: Any) -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    sessions = [f"tests({tensorflow})" for tensorflow in noxfile.IDS] + ["exchange", "wheel"]
+    assert [line[2:] for line in map(str.strip, workflow.splitlines()) if line[2:] in sessions] == sessions
 
 
 def test_every_pin_is_exact(pins: dict[str, Requirement]) -> None:
@@ -118,12 +185,12 @@ def test_every_pin_is_exact(pins: dict[str, Requirement]) -> None:
         assert re.fullmatch(r"==[^*,]+", str(pin.specifier)), pin
 
 
-@pytest.mark.parametrize("requirement", asked_for("train", "tfp", "demo", "dev"), ids=str)
+@pytest.mark.parametrize("requirement", asked_for("train", "tfp", "demo", "test", "dev"), ids=str)
 def test_pin_is_in_the_range_of_pyproject(requirement: Requirement, pins: dict[str, Requirement]) -> None:
     (pin,) = pins[canonicalize_name(requirement.name)].specifier
     assert requirement.specifier.contains(pin.version)
 
 
 def test_every_pin_is_asked_for(pins: dict[str, Requirement]) -> None:
-    asked = {canonicalize_name(r.name) for r in asked_for("train", "tfp", "demo", "dev")}
+    asked = {canonicalize_name(r.name) for r in asked_for("train", "tfp", "demo", "test", "dev")}
     assert set(pins) - asked == ONLY_PINNED

@@ -2,7 +2,7 @@
 
 TFP's convention has `forward` go from latents to images, so every `forward` here is the `inverse` of the layer or model
 of the same name, and `tfd.TransformedDistribution(base, bijector)` is a model of images. The package needs
-TensorFlow Probability 0.25: `pip install 'glow_tf[tfp]'`.
+TensorFlow Probability 0.25, or 0.24 with TensorFlow 2.16 and 2.17: `pip install 'glow_tf[tfp]'`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ try:
     import tensorflow_probability as _tfp  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        f"glow_tf.bijectors needs TensorFlow Probability: pip install 'glow_tf[tfp]' ({error})"
+        "glow_tf.bijectors needs TensorFlow Probability 0.25, or 0.24 with TensorFlow 2.16 and 2.17: "
+        f"pip install 'glow_tf[tfp]' ({error})"
     ) from error
 
 from glow_tf.bijectors.base import LayerBijector
