@@ -20,7 +20,6 @@ from glow_tf.inputs import check_images, check_labels, check_latents, check_nois
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.prior import TopPrior
 from glow_tf.layers.split import Split
-from glow_tf.layers.squeeze import squeeze2x2
 
 _PRECISIONS = {
     "float32": (tf.float32, tf.float32),
@@ -103,14 +102,15 @@ class Glow(MultiScaleFlow, tf.Module):
 
         Returns:
           loss = bits_x + weight_y * bits_y; bits_x: bits per subpixel; bits_y: bits of the label (0 without a
-          classifier); pred_error: 1 where the classifier is wrong (1 without one); each [N].
+          classifier); pred_error: 1 where the classifier is wrong (1 without one); each [N]. condition: the largest
+          condition number of a 1x1 convolution, a float64 scalar (1 without any); no part of the loss.
         """
         noise = self._fresh_noise(x) if noise is None else noise
-        log_prob, z = self.log_prob_and_top(x, y, noise, memory or self.memory)
+        log_prob, encoding = self.log_prob_of(x, y, noise, memory or self.memory)
         bits_x = quantization.to_bits_per_dim(self.config, log_prob)
         bits_y, pred_error = tf.zeros_like(bits_x), tf.ones_like(bits_x)
         if self.classifier is not None:
-            logits = self.logits(z)
+            logits = self.logits(encoding.top)
             bits_y = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits) / math.log(2.0)
             pred_error = tf.cast(tf.not_equal(tf.argmax(logits, 1), tf.cast(y, tf.int64)), bits_x.dtype)
         return {
@@ -118,13 +118,14 @@ class Glow(MultiScaleFlow, tf.Module):
             "bits_x": bits_x,
             "bits_y": bits_y,
             "pred_error": pred_error,
+            "condition": encoding.condition,
         }
 
     def log_prob(self, x: Any, y: Any = None, noise: Any = None) -> tf.Tensor:
         """log p(x) (or log p(x | y)) in nats, [N], of uint8 images x.
 
         It is the lower bound that the dequantisation noise gives: the log-density of x + noise, minus D log(n_bins).
-        Its gradient is had as with memory="reversible"; `losses` has it as the model's `memory` says.
+        Its gradient is computed as with memory="reversible"; that of `losses` as the model's `memory` says.
 
         Args:
           x: uint8 [N, H, W, C].
@@ -235,13 +236,13 @@ class Glow(MultiScaleFlow, tf.Module):
             return tf.function(function, input_signature=signature, autograph=False)
 
         self._compiled_log_prob = compiled(
-            lambda x, y, noise: self.log_prob_and_top(x, y, noise, "reversible")[0],
+            lambda x, y, noise: self.log_prob_of(x, y, noise, "reversible")[0],
             images,
             labels,
             noise,
         )
         self._compiled_encode = compiled(
-            lambda x, y, noise: self.to_latents(self.continuous(x, noise), y)[0],
+            lambda x, y, noise: self.to_latents(self.continuous(x, noise), y).eps,
             images,
             labels,
             noise,
@@ -253,11 +254,7 @@ class Glow(MultiScaleFlow, tf.Module):
         self._compiled_initialize = tf.function(self._initialize, autograph=False)
 
     def _initialize(self, x: tf.Tensor, noise: tf.Tensor) -> None:
-        z = squeeze2x2(self.continuous(x, noise))
-        for i, level in enumerate(self.levels):
-            z = level.initialize(z)
-            if i < len(self.splits):
-                z = squeeze2x2(tf.split(z, 2, -1)[0])
+        self.walk(self.continuous(x, noise), lambda i, z: self.levels[i].initialize(z), lambda i, z: z)
         self.initialized.assign(value=True)
 
     def _fresh_noise(self, x: tf.Tensor) -> tf.Tensor:

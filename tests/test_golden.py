@@ -54,7 +54,7 @@ def test_latents(parity):
     eps = glow.encode(case["x"], case["y"], case["noise"])
     for i, latent in enumerate(eps):
         assert_golden("latents", latent, case[f"eps_{i}"], f"eps_{i}")
-    _, _, top = glow.to_latents(
+    _, _, top, _ = glow.to_latents(
         tf.constant(np.asarray(glow.decode_continuous(eps, case["y"]))),
         tf.constant(case["y"], tf.int32),
     )

@@ -43,8 +43,8 @@ class FlatMaps:
         return (self._traced_decode if tf.executing_eagerly() else self._decode)(flat, label)
 
     def _encode(self, x: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        eps, log_det, _ = self.glow.to_latents(x, label, self.glow.memory)
-        return flatten_latents(eps), log_det
+        encoding = self.glow.to_latents(x, label, self.glow.memory)
+        return flatten_latents(encoding.eps), encoding.log_det
 
     def _decode(self, flat: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self.glow.from_latents(unflatten_latents(self.glow.config, flat), label)

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from glow_tf.flow.memory import MEMORY, level_forward, level_inverse
-from glow_tf.flow.scan import FoldedStep
+from glow_tf.flow.folded import FoldedStep, ForwardStep, InverseStep, StepMap
+from glow_tf.flow.memory import MEMORY, segments_for
+from glow_tf.flow.scan import scan
 from glow_tf.flow.step import FlowStep
 from glow_tf.layers.base import Part
 from glow_tf.layers.coupling import Coupling
 from glow_tf.layers.tensors import pixels, slice_step
+
+
+class FoldedLevel(NamedTuple):
+    """What a level's weights come to.
+
+    steps: of the K steps, stacked. log_det_per_pixel: of their actnorms and permutations, a sum over the steps, scalar.
+    condition: how near each 1x1 convolution is to singular, float64 [K] (see `condition_number`); None without any.
+    """
+
+    steps: FoldedStep
+    log_det_per_pixel: tf.Tensor
+    condition: tf.Tensor | None
 
 
 class Level:
@@ -22,15 +35,17 @@ class Level:
       channels: C of what it takes.
       coupling: whose weights are not used, only its functions.
       compute_dtype: of the coupling networks' matrix products unless a call says another.
+      differentiable: whether gradients may be asked for.
     """
 
     name: str
     channels: int
     coupling: Coupling
     compute_dtype: tf.DType
+    differentiable = True
 
-    def folded(self) -> tuple[FoldedStep, tf.Tensor]:
-        """(the steps' stacked weights, log|det| per pixel of their actnorms and permutations, a sum over the steps)."""
+    def folded(self) -> FoldedLevel:
+        """The weights as the scan uses them."""
         raise NotImplementedError
 
     def forward(
@@ -41,19 +56,30 @@ class Level:
         Raises:
           ValueError: memory is unknown, or x has another rank or number of channels.
         """
+        return self.forward_folded(self.folded(), x, memory, compute_dtype)
+
+    def forward_folded(
+        self, folded: FoldedLevel, x: tf.Tensor, memory: str = "reversible", compute_dtype: Any = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """`forward` with the weights that `folded` returned, for callers who want its condition too."""
+        return self._run(ForwardStep, folded, x, memory, compute_dtype, 1.0)
+
+    def inverse(
+        self, y: tf.Tensor, compute_dtype: Any = None, memory: str = "reversible"
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """(x, log_det [N] of the inverse map); arguments and errors as `forward`."""
+        return self._run(InverseStep, self.folded(), y, memory, compute_dtype, -1.0)
+
+    def _run(
+        self, kind: type[StepMap], folded: FoldedLevel, start: Any, memory: str, compute_dtype: Any, sign: float
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         if memory not in MEMORY:
             raise ValueError(f"{self.name}: memory={memory!r} is unknown; allowed are {', '.join(MEMORY)}")
-        x = self._checked(x)
-        steps, log_det_per_pixel = self.folded()
-        y, log_det = level_forward(self.coupling, steps, x, memory, tf.as_dtype(compute_dtype or self.compute_dtype))
-        return y, log_det + pixels(x) * log_det_per_pixel
-
-    def inverse(self, y: tf.Tensor, compute_dtype: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """(x, log_det [N] of the inverse map); its gradient always recomputes, as memory="reversible"."""
-        y = self._checked(y)
-        steps, log_det_per_pixel = self.folded()
-        x, log_det = level_inverse(self.coupling, steps, y, tf.as_dtype(compute_dtype or self.compute_dtype))
-        return x, log_det - pixels(y) * log_det_per_pixel
+        start = self._checked(start)
+        step = kind(self.coupling, tf.as_dtype(compute_dtype or self.compute_dtype))
+        segments = segments_for(memory, folded.steps.matrix.shape[0])
+        end, log_det = scan(step, folded.steps, start, segments, differentiable=self.differentiable)
+        return end, log_det + sign * pixels(start) * folded.log_det_per_pixel
 
     def _checked(self, x: Any) -> tf.Tensor:
         x = tf.convert_to_tensor(x)
@@ -90,9 +116,15 @@ class FlowLevel(Level, Part):
     def compute_dtype(self) -> tf.DType:
         return self.step.coupling.compute_dtype
 
-    def folded(self) -> tuple[FoldedStep, tf.Tensor]:
-        steps, log_det_per_pixel = self.step.fold(self.step.weights())
-        return steps, tf.reduce_sum(log_det_per_pixel)
+    def folded(self) -> FoldedLevel:
+        steps, log_det_per_pixel, condition = self.step.fold(self.step.weights())
+        return FoldedLevel(steps, tf.reduce_sum(log_det_per_pixel), condition)
+
+    def folded_for(self, height: int, width: int) -> FoldedLevel:
+        """`folded`, with the coupling networks folded too, for images [N, height, width, C]; no condition."""
+        folded = self.folded()
+        net = self.coupling.net.fold(folded.steps.net, height, width)
+        return FoldedLevel(folded.steps._replace(net=net), folded.log_det_per_pixel, None)
 
     def initialize(self, x: tf.Tensor) -> tf.Tensor:
         """Data-dependent initialisation of every step in turn; returns the last one's output."""

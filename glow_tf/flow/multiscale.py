@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -13,6 +14,19 @@ from glow_tf.flow import quantization
 from glow_tf.latents.flatten import sample_latents
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.squeeze import squeeze2x2, unsqueeze2x2
+
+
+class Encoding(NamedTuple):
+    """What `to_latents` returns.
+
+    eps: L latents [N, H_i, W_i, C_i], fine to coarse. log_det: [N] in nats. top: z before its prior, [N, h, w, c].
+    condition: the largest condition number of a 1x1 convolution, a float64 scalar; 1 without any.
+    """
+
+    eps: list[tf.Tensor]
+    log_det: tf.Tensor
+    top: tf.Tensor
+    condition: tf.Tensor
 
 
 class MultiScaleFlow:
@@ -25,7 +39,7 @@ class MultiScaleFlow:
       config: the model's configuration.
       dtype: of latents, log-determinants and weights.
       compute_dtype: of the coupling networks' matrix products in likelihoods.
-      levels: L, each with `forward(x, memory, compute_dtype)` and `inverse(y, compute_dtype)`.
+      levels: L of `Level`.
       splits: L - 1, each with `forward(x)` and `inverse(y)`.
       prior: with `forward(x, label)` and `inverse(y, label)`.
       classifier: with `weights()`, those of a ZeroLinear; None where the model has none.
@@ -41,38 +55,68 @@ class MultiScaleFlow:
 
     # The bijection, on continuous images
 
+    def walk(
+        self,
+        z: tf.Tensor,
+        at_level: Callable[[int, tf.Tensor], tf.Tensor],
+        at_split: Callable[[int, tf.Tensor], tf.Tensor],
+    ) -> tf.Tensor:
+        """From fine to coarse through the scales; returns the top z, before its prior.
+
+        Args:
+          z: continuous images [N, H, W, C].
+          at_level: (level, what comes into it) -> what comes out of its K steps.
+          at_split: (split, what comes into it) -> the same size; its first half of channels goes on.
+        """
+        for i in range(len(self.levels)):
+            z = at_level(i, squeeze2x2(z))
+            if i < len(self.splits):
+                z = tf.split(at_split(i, z), 2, -1)[0]
+        return z
+
     def to_latents(
         self, x: tf.Tensor, y: tf.Tensor | None = None, memory: str = "reversible", compute_dtype: Any = None
-    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """(eps, log_det [N] in nats, top z before its prior) for continuous images x [N, H, W, C] in [-1/2, 1/2).
+    ) -> Encoding:
+        """The latents of continuous images x [N, H, W, C] in [-1/2, 1/2).
 
         `memory` says what is kept for a gradient; compute_dtype is the coupling networks'. It is the model's dtype
         unless given, also with precision="bfloat16": a stack of networks that round their inputs to bfloat16 would
         not undo itself, because a difference in the last bit of float32 can move an input to the next bfloat16.
         """
-        z, eps, total = squeeze2x2(x), [], tf.zeros(tf.shape(x)[:1], x.dtype)
-        for i, level in enumerate(self.levels):
-            z, log_det = level.forward(z, memory, compute_dtype or self.dtype)
-            total += log_det
-            if i < len(self.splits):
-                z, log_det = self.splits[i].forward(z)
-                kept, latent = tf.split(z, 2, -1)
-                eps.append(latent)
-                total += log_det
-                z = squeeze2x2(kept)
-        top, log_det = self.prior.forward(z, y)
-        return [*eps, top], total + log_det, z
+        eps: list[tf.Tensor] = []
+        log_dets: list[tf.Tensor] = []
+        conditions = [tf.ones([1], tf.float64)]
+
+        def at_level(i: int, z: tf.Tensor) -> tf.Tensor:
+            folded = self.levels[i].folded()
+            if folded.condition is not None:
+                conditions.append(folded.condition)
+            z, log_det = self.levels[i].forward_folded(folded, z, memory, compute_dtype or self.dtype)
+            log_dets.append(log_det)
+            return z
+
+        def at_split(i: int, z: tf.Tensor) -> tf.Tensor:
+            z, log_det = self.splits[i].forward(z)
+            eps.append(tf.split(z, 2, -1)[1])
+            log_dets.append(log_det)
+            return z
+
+        top = self.walk(x, at_level, at_split)
+        latent, log_det = self.prior.forward(top, y)
+        log_det = functools.reduce(tf.add, [*log_dets, log_det])
+        return Encoding([*eps, latent], log_det, top, tf.reduce_max(tf.concat(conditions, 0)))
 
     def from_latents(self, eps: Sequence[tf.Tensor], y: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """(continuous images x [N, H, W, C], log_det [N] of this map in nats): the inverse of `to_latents`."""
         z, total = self.prior.inverse(eps[-1], y)
         for i, level in reversed(list(enumerate(self.levels))):
             if i < len(self.splits):
-                z, log_det = self.splits[i].inverse(tf.concat([unsqueeze2x2(z), eps[i]], -1))
+                z, log_det = self.splits[i].inverse(tf.concat([z, eps[i]], -1))
                 total += log_det
             z, log_det = level.inverse(z, self.dtype)
             total += log_det
-        return unsqueeze2x2(z), total
+            z = unsqueeze2x2(z)
+        return z, total
 
     # What is computed with it
 
@@ -80,20 +124,20 @@ class MultiScaleFlow:
         """uint8 images x and dequantisation noise, both [N, H, W, C] -> what `to_latents` takes."""
         return quantization.to_continuous(self.config, x, noise, self.dtype)
 
-    def log_prob_and_top(
+    def log_prob_of(
         self, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor, memory: str = "reversible"
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """(log p(x) in nats, [N], of uint8 images x with this noise; the top z before its prior)."""
-        eps, log_det, top = self.to_latents(self.continuous(x, noise), y, memory, self.compute_dtype)
-        log_prob = log_det + quantization.quantization_log_prob(self.config)
-        for latent in eps:
+    ) -> tuple[tf.Tensor, Encoding]:
+        """(log p(x) in nats, [N], of uint8 images x with this noise; the encoding that it came from)."""
+        encoding = self.to_latents(self.continuous(x, noise), y, memory, self.compute_dtype)
+        log_prob = encoding.log_det + quantization.quantization_log_prob(self.config)
+        for latent in encoding.eps:
             log_prob -= 0.5 * tf.reduce_sum(tf.square(latent) + math.log(2 * math.pi), [1, 2, 3])
-        return log_prob, top
+        return log_prob, encoding
 
     def top(self, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """The top z of uint8 images x, before its prior."""
         any_label = tf.zeros(tf.shape(x)[:1], tf.int32)  # the top z does not depend on it
-        return self.to_latents(self.continuous(x, noise), any_label)[2]
+        return self.to_latents(self.continuous(x, noise), any_label).top
 
     def logits(self, top: tf.Tensor) -> tf.Tensor:
         """Class logits [N, n_y] from the top z; for a model that has a classifier."""

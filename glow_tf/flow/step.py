@@ -6,12 +6,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf.flow import singularity
-from glow_tf.flow.scan import FoldedStep
+from glow_tf.flow.folded import FoldedStep
 from glow_tf.layers.actnorm import ActNorm
 from glow_tf.layers.base import Layer, Weights, scale_of
 from glow_tf.layers.coupling import AdditiveCoupling, AffineCoupling, Coupling
-from glow_tf.layers.invertible_conv import InvertibleConv1x1, InvertibleConv1x1LU
+from glow_tf.layers.invertible_conv import InvertibleConv1x1, InvertibleConv1x1LU, condition_number
 from glow_tf.layers.permutation import ReversePermutation, ShufflePermutation
 from glow_tf.layers.tensors import per_example
 
@@ -89,12 +88,15 @@ class FlowStep(Layer):
             total += log_det
         return {name: value for name, value in values.items() if value}, x, total
 
-    def fold(self, weights: Weights) -> tuple[FoldedStep, tf.Tensor]:
-        """(the weights as the loops use them, log|det| per pixel of actnorm and permutation); stacked or not."""
+    def fold(self, weights: Weights) -> tuple[FoldedStep, tf.Tensor, tf.Tensor | None]:
+        """(the weights as the scan uses them, log|det| per pixel of actnorm and permutation, condition number).
+
+        Weights may be stacked, and the results then are. The condition number is a 1x1 convolution's, else None.
+        """
         bias, scale = weights["actnorm"]["b"], scale_of(weights["actnorm"]["logs"])
         matrix, inverse, log_det = self.permutation.matrices(weights["permutation"])
-        if isinstance(self.permutation, InvertibleConv1x1):
-            singularity.watch(matrix, inverse)
+        learned = isinstance(self.permutation, InvertibleConv1x1)
+        condition = condition_number(matrix, inverse) if learned else None
         folded = FoldedStep(
             matrix=tf.expand_dims(scale, -1) * matrix,
             offset=tf.linalg.matvec(matrix, bias * scale, transpose_a=True),
@@ -102,4 +104,4 @@ class FlowStep(Layer):
             bias=bias,
             net=weights["coupling"]["net"],
         )
-        return folded, log_det + ActNorm.log_det_per_pixel(weights["actnorm"])
+        return folded, log_det + ActNorm.log_det_per_pixel(weights["actnorm"]), condition

@@ -13,14 +13,12 @@ with the window mirrored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from glow_tf.layers.base import Part, Weights, normal, scale_of, zeros
-from glow_tf.layers.gradients import custom_gradient
 from glow_tf.layers.tensors import per_pixel, shape_of
 
 TAPS = 9
@@ -44,16 +42,14 @@ def _add_overlaps(taps: tf.Tensor, *, mirrored: bool) -> tf.Tensor:
     return tf.add_n([tf.slice(padded, [0, dy, dx, i * channels], size) for i, (dy, dx) in enumerate(shifts)])
 
 
-@custom_gradient
-def patches(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tf.Tensor]]:
+def patches(x: tf.Tensor) -> tf.Tensor:
     """The 3x3 window around every pixel, zero outside: [N, H, W, C] -> [N, H, W, 9 C], window position slowest."""
-    return tf.concat(_windows(x, mirrored=False), -1), mirrored_overlap_add
+    return tf.concat(_windows(x, mirrored=False), -1)
 
 
-@custom_gradient
-def overlap_add(taps: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tf.Tensor]]:
+def overlap_add(taps: tf.Tensor) -> tf.Tensor:
     """Every pixel's sum over its 3x3 window, of the tap of that position: [N, H, W, 9 C] -> [N, H, W, C]."""
-    return _add_overlaps(taps, mirrored=True), mirrored_patches
+    return _add_overlaps(taps, mirrored=True)
 
 
 def mirrored_patches(x: tf.Tensor) -> tf.Tensor:
@@ -83,28 +79,31 @@ def edge_bias(kernel: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def split_edge(kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The kernel [3, 3, C + 1, C'] as its image part [3, 3, C, C'] and its edge part [3, 3, 1, C'].
+    """The kernel [..., 3, 3, C + 1, C'] as its image part [..., 3, 3, C, C'] and its edge part [..., 3, 3, 1, C'].
 
     A split, not a slice: its gradient is a concatenation, which is much cheaper than a slice's.
     """
-    image, edge = tf.split(kernel, [kernel.shape[2] - 1, 1], 2)
+    image, edge = tf.split(kernel, [kernel.shape[-2] - 1, 1], -2)
     return image, edge
 
 
 def edge_bias_of(edge: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """`edge_bias` from the kernel's edge part [3, 3, 1, C']."""
-    bias = tf.matmul(edge_patches(height, width, edge.dtype), tf.reshape(edge, [TAPS, edge.shape[-1]]))
-    return tf.reshape(bias, [1, height, width, edge.shape[-1]])
+    """`edge_bias` from the kernel's edge part [..., 3, 3, 1, C']: [..., 1, H, W, C']."""
+    *stack, _, _, _, channels = shape_of(edge)
+    bias = tf.matmul(edge_patches(height, width, edge.dtype), tf.reshape(edge, [*stack, TAPS, channels]))
+    return tf.reshape(bias, [*stack, 1, height, width, channels])
 
 
 def overlap_matrix(kernel: tf.Tensor, groups: int) -> tf.Tensor:
-    """The matrix [C, 9 C'] with conv3x3(x, kernel) = overlap_add(x times it); `kernel` [3, 3, C, C'].
+    """The matrix [..., C, 9 C'] with conv3x3(x, kernel) = overlap_add(x times it); `kernel` [..., 3, 3, C, C'].
 
     The outputs come grouped as by `grouped`, in the same transposition that the matrix needs anyway.
     """
-    channels, out = kernel.shape[2:]
-    taken_apart = tf.reshape(kernel, [3, 3, channels, out // groups, groups])
-    return tf.reshape(tf.transpose(taken_apart, [2, 0, 1, 4, 3]), [channels, TAPS * out])
+    *stack, _, _, channels, out = shape_of(kernel)
+    taken_apart = tf.reshape(kernel, [*stack, 3, 3, channels, out // groups, groups])
+    n = len(stack)
+    order = [*range(n), *(n + axis for axis in (2, 0, 1, 4, 3))]
+    return tf.reshape(tf.transpose(taken_apart, order), [*stack, channels, TAPS * out])
 
 
 def grouped(x: tf.Tensor, groups: int) -> tf.Tensor:

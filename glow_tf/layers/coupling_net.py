@@ -42,11 +42,14 @@ class Folded(NamedTuple):
 
 
 class Activations(NamedTuple):
-    """What the network's gradient needs besides the weights: each [N H W, ...]."""
+    """What the network's gradient needs besides the weights, each [N H W, ...]; None for what is not kept."""
 
-    windows: tf.Tensor
-    hidden_1: tf.Tensor
-    hidden_2: tf.Tensor
+    windows: Any
+    hidden_1: Any
+    hidden_2: Any
+
+
+NOTHING_KEPT = Activations(None, None, None)
 
 
 class CouplingNet(Part):
@@ -75,34 +78,45 @@ class CouplingNet(Part):
         self.add_part("l_last", ZeroConv, width, channels_out)
 
     def fold(self, weights: Weights, height: int, width: int) -> Folded:
-        """The weights as the three matrix products on images of height x width use them."""
+        """The weights as the three matrix products on images of height x width use them; stacked or not."""
         l_1, l_2, l_last = weights["l_1"], weights["l_2"], weights["l_last"]
+        stack = shape_of(l_2["W"])[:-2]
         scale_1, scale_2, scale_last = (scale_of(layer["logs"]) for layer in (l_1, l_2, l_last))
-        channels, hidden = l_1["W"].shape[2] - 1, l_1["W"].shape[3]
+        channels, hidden = l_1["W"].shape[-2] - 1, l_1["W"].shape[-1]
         first, first_edge = split_edge(l_1["W"])
-        last, last_edge = split_edge(l_last["W"] * scale_last)
+        last, last_edge = split_edge(l_last["W"] * _of_rank(scale_last, l_last["W"].shape.rank))
         rows = [
-            tf.reshape(first, [TAPS * channels, hidden]),
-            tf.reshape(first_edge, [TAPS, hidden]),
-            tf.reshape(l_1["b"], [1, hidden]),
+            tf.reshape(first, [*stack, TAPS * channels, hidden]),
+            tf.reshape(first_edge, [*stack, TAPS, hidden]),
+            tf.reshape(l_1["b"], [*stack, 1, hidden]),
         ]
-        last_bias = edge_bias_of(last_edge, height, width) + l_last["b"] * scale_last
+        last_bias = edge_bias_of(last_edge, height, width)
+        last_bias += _of_rank(l_last["b"] * scale_last, last_bias.shape.rank)
         return Folded(
-            first=tf.concat(rows, 0) * scale_1,
-            second=l_2["W"] * scale_2,
+            first=tf.concat(rows, -2) * _of_rank(scale_1, l_2["W"].shape.rank),
+            second=l_2["W"] * _of_rank(scale_2, l_2["W"].shape.rank),
             second_bias=l_2["b"] * scale_2,
             last=overlap_matrix(last, self.groups),
             last_bias=grouped(last_bias, self.groups),
         )
 
     @staticmethod
-    def apply(folded: Folded, x: tf.Tensor, compute_dtype: tf.DType) -> tuple[tf.Tensor, Activations]:
-        """(h, what `vjp` needs); the matrix products run in compute_dtype, x and h stay in x's dtype."""
+    def apply(
+        folded: Folded, x: tf.Tensor, compute_dtype: tf.DType, kept: Activations = NOTHING_KEPT
+    ) -> tuple[tf.Tensor, Activations]:
+        """(h, what `vjp` needs); the matrix products run in compute_dtype, x and h stay in x's dtype.
+
+        What is in `kept` from an evaluation before is not evaluated again.
+        """
         first, second, bias, last = (tf.cast(matrix, compute_dtype) for matrix in folded[:4])
-        windows = _windows_and_ones(tf.cast(x, compute_dtype))
-        # first has its bias as a row; adding a zero one lets TensorFlow fuse the relu into the product
-        hidden_1 = tf.nn.relu(tf.nn.bias_add(tf.matmul(windows, first), tf.zeros_like(bias)))
-        hidden_2 = tf.nn.relu(tf.nn.bias_add(tf.matmul(hidden_1, second), bias))
+        windows, hidden_1, hidden_2 = kept
+        if windows is None:
+            windows = _windows_and_ones(tf.cast(x, compute_dtype))
+        if hidden_1 is None:
+            # first has its bias as a row; adding a zero one lets TensorFlow fuse the relu into the product
+            hidden_1 = tf.nn.relu(tf.nn.bias_add(tf.matmul(windows, first), tf.zeros_like(bias)))
+        if hidden_2 is None:
+            hidden_2 = tf.nn.relu(tf.nn.bias_add(tf.matmul(hidden_1, second), bias))
         taps = _as_image(tf.cast(tf.matmul(hidden_2, last), x.dtype), x)
         return overlap_add(taps) + folded.last_bias, Activations(windows, hidden_1, hidden_2)
 
@@ -147,6 +161,12 @@ def _windows_and_ones(x: tf.Tensor) -> tf.Tensor:
     constant = tf.reshape(constant, [1, height, width, TAPS + 1])
     constant = tf.broadcast_to(constant, [batch, height, width, TAPS + 1])
     return tf.reshape(tf.concat([patches(x), constant], -1), [-1, TAPS * channels + TAPS + 1])
+
+
+def _of_rank(vector: tf.Tensor, rank: int) -> tf.Tensor:
+    """A vector [C], or stacked ones [K, C], as [..., 1, C] of this rank, to be multiplied with what has C last."""
+    *stack, channels = shape_of(vector)
+    return tf.reshape(vector, [*stack, *[1] * (rank - len(stack) - 1), channels])
 
 
 def _as_image(rows: tf.Tensor, like: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from glow_tf.layers.gradients import without_gradients
 from glow_tf.model import Glow
 from glow_tf.serving.frozen import FrozenGlow
 from glow_tf.serving.signatures import Signatures
@@ -62,8 +61,7 @@ def export_saved_model(glow: Glow, folder: str | Path, *, weights: str = "") -> 
             path = Path(assets, name)
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             setattr(module, path.stem, tf.saved_model.Asset(str(path)))
-        with without_gradients():  # images come in and go out as whole numbers, which have none
-            tf.saved_model.save(module, str(temporary), module.served())
+        tf.saved_model.save(module, str(temporary), module.served())
         written = _publish(temporary, folder)
     return written
 

@@ -12,11 +12,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf.flow.level import FlowLevel, Level
+from glow_tf.flow.level import FlowLevel, FoldedLevel, Level
 from glow_tf.flow.multiscale import MultiScaleFlow
-from glow_tf.flow.scan import FoldedStep
 from glow_tf.layers.base import Layer
-from glow_tf.layers.coupling_net import Folded
 from glow_tf.model import Glow
 
 
@@ -34,7 +32,7 @@ class FrozenGlow(MultiScaleFlow):
         self.constants: dict[str, tf.Variable] = {}
         shapes = [glow.config.level_shape(level) for level in range(glow.config.n_levels)]
         self.levels = [
-            FrozenLevel(level, *self._hold(level.name, fold(level, height, width)))
+            FrozenLevel(level, self._hold(level.name, level.folded_for(height, width)))
             for level, (height, width, _) in zip(glow.levels, shapes, strict=True)
         ]
         self.splits = [FrozenLayer(split, self._hold(split.name, split.weights())) for split in glow.splits]
@@ -45,6 +43,8 @@ class FrozenGlow(MultiScaleFlow):
 
     def _hold(self, name: str, value: Any) -> Any:
         """The same nest of constants as `value` is of tensors; their names are made of those of its parts."""
+        if value is None:
+            return None
         if isinstance(value, Mapping):
             return {key: self._hold(f"{name}/{key}", part) for key, part in value.items()}
         if isinstance(value, tuple):
@@ -60,16 +60,17 @@ class FrozenLevel(Level):
 
     Args:
       level: whose functions are used.
-      steps: its weights, of variables; `net` is a stacked Folded.
-      log_det_per_pixel: a variable.
+      folded: its weights, of variables; `net` is a stacked Folded.
     """
 
-    def __init__(self, level: FlowLevel, steps: FoldedStep, log_det_per_pixel: tf.Variable):
+    differentiable = False  # images come in and go out as whole numbers, which have no gradient
+
+    def __init__(self, level: FlowLevel, folded: FoldedLevel):
         self.name, self.channels = level.name, level.channels
         self.coupling, self.compute_dtype = level.coupling, level.compute_dtype
-        self._folded = steps, log_det_per_pixel
+        self._folded = folded
 
-    def folded(self) -> tuple[FoldedStep, tf.Tensor]:
+    def folded(self) -> FoldedLevel:
         """Read once for all steps, outside of the loop."""
         return tf.nest.map_structure(tf.convert_to_tensor, self._folded)
 
@@ -92,13 +93,3 @@ class FrozenLayer:
     def inverse(self, y: tf.Tensor, *more: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """As Layer.inverse."""
         return self._layer.inverse_with(self.weights(), y, *more)
-
-
-def fold(level: FlowLevel, height: int, width: int) -> tuple[FoldedStep, tf.Tensor]:
-    """What `FlowLevel.folded` gives, with the coupling networks folded too, for images [N, height, width, C]."""
-    steps, log_det_per_pixel = level.folded()
-    nets = [
-        level.coupling.net.fold(tf.nest.map_structure(lambda weight, k=k: weight[k], steps.net), height, width)
-        for k in range(level.depth)
-    ]
-    return steps._replace(net=Folded(*(tf.stack(parts) for parts in zip(*nets, strict=True)))), log_det_per_pixel

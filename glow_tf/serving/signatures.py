@@ -47,7 +47,7 @@ class Signatures(tf.Module):
             images = checked_shape("images", images, config.image_shape)
             noise = checked_noise(noise, images)
             y = checked_label(model, label, tf.shape(images)[0])
-            return {"log_prob": model.log_prob_and_top(images, y, noise)[0]}
+            return {"log_prob": model.log_prob_of(images, y, noise)[0]}
 
         def log_prob_given_seed(images: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
             noise = model.draw_noise(tf.shape(images), tf.stack([seed, 0]))
@@ -65,7 +65,7 @@ class Signatures(tf.Module):
         def encode(images: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
             images = checked_shape("images", images, config.image_shape)
             y = checked_label(model, label, tf.shape(images)[0])
-            eps = model.to_latents(model.continuous(images, model.middle_of_bins(images)), y)[0]
+            eps = model.to_latents(model.continuous(images, model.middle_of_bins(images)), y).eps
             return {"latents": flatten_latents(eps)}
 
         @compiled(latents, label)

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.flow import singularity
-from glow_tf.layers.invertible_conv import InvertibleConv1x1, InvertibleConv1x1LU
-from glow_tf.layers.squeeze import squeeze2x2
+from glow_tf.layers.invertible_conv import SINGULAR, InvertibleConv1x1, InvertibleConv1x1LU
 from glow_tf.layers.tensors import slice_step
 from glow_tf.model import Glow
 from glow_tf.training.distributed import Workers
@@ -64,7 +62,7 @@ def _in_convolutions(glow: Glow) -> str | None:
         values = np.linalg.svd(np.asarray(matrices, np.float64), compute_uv=False)
         for k, (largest, smallest) in enumerate(zip(values[:, 0], values[:, -1], strict=True)):
             condition = largest / smallest if smallest > 0 else np.inf
-            if condition > max(worst, singularity.LIMIT):
+            if condition > max(worst, SINGULAR):
                 worst = condition
                 what = (
                     f"{level.name}, step {k}: the 1x1 convolution is close to singular, its smallest singular value"
@@ -74,20 +72,32 @@ def _in_convolutions(glow: Glow) -> str | None:
 
 
 def _in_forward(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor) -> str | None:
-    z = squeeze2x2(glow.continuous(x, noise))
-    for i, level in enumerate(glow.levels):
+    found: list[str] = []
+
+    def look(where: str, z: tf.Tensor, log_det: tf.Tensor) -> None:
+        if bad := _what_is_bad(z, log_det):
+            found.append(f"{where}: its {bad}")
+
+    def at_level(i: int, z: tf.Tensor) -> tf.Tensor:
+        level = glow.levels[i]
         stacked = level.step.weights()
         for k in range(level.depth):
             weights = slice_step(stacked, k)
             for name, layer in level.step.layers:
-                z, log_det = layer.forward_with(weights[name], z)
-                if bad := _what_is_bad(z, log_det):
-                    return f"{level.name}, step {k}, {name}: its {bad}"
-        if i < len(glow.splits):
+                if not found:
+                    z, log_det = layer.forward_with(weights[name], z)
+                    look(f"{level.name}, step {k}, {name}", z, log_det)
+        return z
+
+    def at_split(i: int, z: tf.Tensor) -> tf.Tensor:
+        if not found:
             z, log_det = glow.splits[i].forward(z)
-            if bad := _what_is_bad(z, log_det):
-                return f"{glow.splits[i].name}: its {bad}"
-            z = squeeze2x2(tf.split(z, 2, -1)[0])
+            look(glow.splits[i].name, z, log_det)
+        return z
+
+    z = glow.walk(glow.continuous(x, noise), at_level, at_split)
+    if found:
+        return found[0]
     top, log_det = glow.prior.forward(z, y)
     if bad := _what_is_bad(top, log_det):
         return f"prior: its {bad}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from glow_tf.flow import singularity
+from glow_tf.layers.invertible_conv import SINGULAR
 from glow_tf.training.config import TrainError
 
 MOST_SKIPS = 10  # in a row: then it is the weights, and leaving out updates cannot mend them
@@ -27,9 +27,9 @@ class DivergedError(TrainError):
 def describe(numbers: Mapping[str, float]) -> str:
     """What is wrong with a step's numbers, in words."""
     what = f"the loss is {numbers['loss']:.6g}, the norm of its gradient {numbers['grad_norm']:.6g}"
-    if not numbers["condition"] < singularity.LIMIT:
+    if not numbers["condition"] < SINGULAR:
         what += (
             f", and the condition number of a 1x1 convolution {numbers['condition']:.3g},"
-            f" where {singularity.LIMIT:.0e} counts as singular"
+            f" where {SINGULAR:.0e} counts as singular"
         )
     return what

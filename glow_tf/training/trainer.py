@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.flow import singularity
+from glow_tf.layers.invertible_conv import SINGULAR
 from glow_tf.training import distributed
 from glow_tf.training.config import TrainConfig
 from glow_tf.training.health import LOWER, DivergedError, describe
@@ -116,7 +116,7 @@ class Trainer:
         Returns:
           loss, bits_x, bits_y, pred_error: means over all workers' batches, with the weights before
           the step; grad_norm: global norm of the averaged gradient before it is clipped; condition: the
-          largest of a 1x1 convolution (`singularity.condition`); fine: 0 where the update was left out.
+          largest of a 1x1 convolution (see `condition_number`); fine: 0 where the update was left out.
 
         Raises:
           DivergedError: a number is not finite, or a 1x1 convolution close to singular (unless on_nan is
@@ -228,7 +228,7 @@ class Trainer:
         try:
             return self._step_function(x, y, noise, *numbers, wishes, tf.constant(update))
         except tf.errors.InvalidArgumentError as error:
-            if "not invertible" not in str(error):
+            if "Cholesky decomposition" not in str(error):
                 raise
             raise DivergedError("a 1x1 convolution is singular", self.state.step) from None
 
@@ -246,17 +246,16 @@ class Trainer:
         variables = list(self.variables.values())
         if noise is None:
             noise = self._noise(x, first)
-        with singularity.watched() as conditions, tf.GradientTape(watch_accessed_variables=False) as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             losses = self.glow.losses(x, y, noise)
             loss = tf.reduce_mean(losses["loss"])
         # Every number that decides is averaged over the workers, or of averages, so they all decide the same.
-        condition = tf.reduce_max(tf.concat([[tf.ones([], tf.float64)], *conditions], 0))
         means = [tf.cast(tf.reduce_mean(losses[metric]), tf.float64) for metric in METRICS]
-        means = self.workers.mean(tf.concat([means, wishes, [condition]], 0), "metrics")
+        means = self.workers.mean(tf.concat([means, wishes, [losses["condition"]]], 0), "metrics")
         local = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients, squares = self._update.share(local)
-        finite = tf.reduce_all(tf.math.is_finite(means)) & (means[-1] < singularity.LIMIT)
+        finite = tf.reduce_all(tf.math.is_finite(means)) & (means[-1] < SINGULAR)
         norm = self._update.apply(gradients, squares, lr, finite & update & ~self._halted.read_value())
         fine = finite & tf.math.is_finite(norm)
         if self.config.on_nan != "skip":

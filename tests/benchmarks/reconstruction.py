@@ -8,6 +8,7 @@ with --chart, a PNG.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import tensorflow as tf
 
 import data_loaders
 import glow_tf
-from glow_tf.flow.memory import level_forward, level_inverse
-from glow_tf.layers.squeeze import squeeze2x2
+from glow_tf.flow.folded import FoldedStep, ForwardStep, InverseStep, StepMap
+from glow_tf.flow.level import FlowLevel
+from glow_tf.flow.memory import segments_for
+from glow_tf.flow.scan import scan
 
 
 def recovery_errors(glow: glow_tf.Glow, x: Any, noise: Any, compute_dtype: Any = None) -> list[list[float]]:
@@ -26,20 +29,25 @@ def recovery_errors(glow: glow_tf.Glow, x: Any, noise: Any, compute_dtype: Any =
     Entry j is the largest difference between the input of step K-1-j and what is recovered of it from the level's
     output, after undoing j+1 steps, relative to the input's largest magnitude.
     """
-    compute = tf.as_dtype(compute_dtype or glow.compute_dtype)
-    z, results = squeeze2x2(glow.continuous(tf.convert_to_tensor(x), noise)), []
-    for i, level in enumerate(glow.levels):
-        z, errors = _level_errors(level.coupling, level.folded()[0], z, compute)
+    compute, results = compute_dtype or glow.compute_dtype, []
+
+    def at_level(i: int, z: tf.Tensor) -> tf.Tensor:
+        z, errors = _level_errors(glow.levels[i], z, compute)
         results.append(errors)
-        if i < len(glow.splits):
-            z = squeeze2x2(tf.split(z, 2, -1)[0])
+        return z
+
+    glow.walk(glow.continuous(tf.convert_to_tensor(x), noise), at_level, lambda i, z: z)
     return results
 
 
-def _level_errors(coupling: Any, steps: Any, x: tf.Tensor, compute: tf.DType) -> tuple[tf.Tensor, list[float]]:
-    forward = tf.function(lambda step, x: level_forward(coupling, step, x, "reversible", compute)[0], autograph=False)
-    inverse = tf.function(lambda step, y: level_inverse(coupling, step, y, compute)[0], autograph=False)
-    lone = [tf.nest.map_structure(lambda w, k=k: w[k : k + 1], steps) for k in range(steps.matrix.shape[0])]
+def _level_errors(level: FlowLevel, x: tf.Tensor, compute: Any) -> tuple[tf.Tensor, list[float]]:
+    def run(kind: type[StepMap], weights: FoldedStep, start: tf.Tensor) -> tf.Tensor:
+        return scan(kind(level.coupling, tf.as_dtype(compute)), weights, start, segments_for("reversible", 1))[0]
+
+    kinds = (ForwardStep, InverseStep)
+    forward, inverse = (tf.function(functools.partial(run, kind), autograph=False) for kind in kinds)
+    steps = level.folded().steps
+    lone = [tf.nest.map_structure(lambda w, k=k: w[k : k + 1], steps) for k in range(level.depth)]
     values = [x]
     for step in lone:
         values.append(forward(step, values[-1]))
