@@ -15,7 +15,7 @@ from glow_tf.config import GlowConfig
 from glow_tf.flow import quantization
 from glow_tf.flow.level import FlowLevel
 from glow_tf.flow.memory import MEMORY
-from glow_tf.flow.multiscale import MultiScaleFlow
+from glow_tf.flow.multiscale import Encoding, MultiScaleFlow
 from glow_tf.inputs import check_images, check_labels, check_latents, check_noise
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.prior import TopPrior
@@ -102,24 +102,24 @@ class Glow(MultiScaleFlow, tf.Module):
 
         Returns:
           loss = bits_x + weight_y * bits_y; bits_x: bits per subpixel; bits_y: bits of the label (0 without a
-          classifier); pred_error: 1 where the classifier is wrong (1 without one); each [N]. condition: the largest
-          condition number of a 1x1 convolution, a float64 scalar (1 without any); no part of the loss.
+          classifier); pred_error: 1 where the classifier is wrong (1 without one); each [N].
         """
         noise = self._fresh_noise(x) if noise is None else noise
-        log_prob, encoding = self.log_prob_of(x, y, noise, memory or self.memory)
+        return self.losses_of(x, y, noise, memory or self.memory)[0]
+
+    def losses_of(
+        self, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor, memory: str
+    ) -> tuple[dict[str, tf.Tensor], Encoding]:
+        """(`losses`, the encoding that they came from)."""
+        log_prob, encoding = self.log_prob_of(x, y, noise, memory)
         bits_x = quantization.to_bits_per_dim(self.config, log_prob)
         bits_y, pred_error = tf.zeros_like(bits_x), tf.ones_like(bits_x)
         if self.classifier is not None:
             logits = self.logits(encoding.top)
             bits_y = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits) / math.log(2.0)
             pred_error = tf.cast(tf.not_equal(tf.argmax(logits, 1), tf.cast(y, tf.int64)), bits_x.dtype)
-        return {
-            "loss": bits_x + self.config.weight_y * bits_y,
-            "bits_x": bits_x,
-            "bits_y": bits_y,
-            "pred_error": pred_error,
-            "condition": encoding.condition,
-        }
+        loss = bits_x + self.config.weight_y * bits_y
+        return {"loss": loss, "bits_x": bits_x, "bits_y": bits_y, "pred_error": pred_error}, encoding
 
     def log_prob(self, x: Any, y: Any = None, noise: Any = None) -> tf.Tensor:
         """log p(x) (or log p(x | y)) in nats, [N], of uint8 images x.

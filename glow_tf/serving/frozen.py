@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from glow_tf.flow.folded import FoldedStep
 from glow_tf.flow.level import FlowLevel, FoldedLevel, Level
 from glow_tf.flow.multiscale import MultiScaleFlow
 from glow_tf.layers.base import Layer
@@ -32,7 +33,7 @@ class FrozenGlow(MultiScaleFlow):
         self.constants: dict[str, tf.Variable] = {}
         shapes = [glow.config.level_shape(level) for level in range(glow.config.n_levels)]
         self.levels = [
-            FrozenLevel(level, self._hold(level.name, level.folded_for(height, width)))
+            FrozenLevel(level, *self._hold(level.name, level.folded_for(height, width)[:2]))
             for level, (height, width, _) in zip(glow.levels, shapes, strict=True)
         ]
         self.splits = [FrozenLayer(split, self._hold(split.name, split.weights())) for split in glow.splits]
@@ -43,8 +44,6 @@ class FrozenGlow(MultiScaleFlow):
 
     def _hold(self, name: str, value: Any) -> Any:
         """The same nest of constants as `value` is of tensors; their names are made of those of its parts."""
-        if value is None:
-            return None
         if isinstance(value, Mapping):
             return {key: self._hold(f"{name}/{key}", part) for key, part in value.items()}
         if isinstance(value, tuple):
@@ -60,19 +59,20 @@ class FrozenLevel(Level):
 
     Args:
       level: whose functions are used.
-      folded: its weights, of variables; `net` is a stacked Folded.
+      steps: its weights, of variables; `net` is a stacked Folded.
+      log_det_per_pixel: a variable.
     """
 
     differentiable = False  # images come in and go out as whole numbers, which have no gradient
 
-    def __init__(self, level: FlowLevel, folded: FoldedLevel):
+    def __init__(self, level: FlowLevel, steps: FoldedStep, log_det_per_pixel: tf.Variable):
         self.name, self.channels = level.name, level.channels
         self.coupling, self.compute_dtype = level.coupling, level.compute_dtype
-        self._folded = folded
+        self._folded = steps, log_det_per_pixel
 
     def folded(self) -> FoldedLevel:
         """Read once for all steps, outside of the loop."""
-        return tf.nest.map_structure(tf.convert_to_tensor, self._folded)
+        return FoldedLevel(*tf.nest.map_structure(tf.convert_to_tensor, self._folded), condition=None)
 
 
 class FrozenLayer:

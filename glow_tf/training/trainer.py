@@ -248,11 +248,11 @@ class Trainer:
             noise = self._noise(x, first)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            losses = self.glow.losses(x, y, noise)
+            losses, encoding = self.glow.losses_of(x, y, noise, self.glow.memory)
             loss = tf.reduce_mean(losses["loss"])
         # Every number that decides is averaged over the workers, or of averages, so they all decide the same.
         means = [tf.cast(tf.reduce_mean(losses[metric]), tf.float64) for metric in METRICS]
-        means = self.workers.mean(tf.concat([means, wishes, [losses["condition"]]], 0), "metrics")
+        means = self.workers.mean(tf.concat([means, wishes, [encoding.condition]], 0), "metrics")
         local = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients, squares = self._update.share(local)
         finite = tf.reduce_all(tf.math.is_finite(means)) & (means[-1] < SINGULAR)
