@@ -72,7 +72,8 @@ class FrozenLevel(Level):
 
     def folded(self) -> FoldedLevel:
         """Read once for all steps, outside of the loop."""
-        return FoldedLevel(*tf.nest.map_structure(tf.convert_to_tensor, self._folded), condition=None)
+        steps, log_det_per_pixel = tf.nest.map_structure(tf.convert_to_tensor, self._folded)
+        return FoldedLevel(steps, log_det_per_pixel, condition=None)
 
 
 class FrozenLayer:
