@@ -15,7 +15,7 @@ How to add a problem
 
        def load(request: Request, *, some_option: int = 0) -> DataSet: ...
 
-   `request` (data_loaders.registry.Request) has what every problem is asked for, already checked;
+   `request` (data_loaders.request.Request) has what every problem is asked for, already checked;
    keyword-only parameters become the problem's options. Raise DataError, naming the file and what
    is allowed, before any work.
 2. Give DataSet a train and a test Source (data_loaders.sources): labels, their number, the shape of
@@ -32,7 +32,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from data_loaders.errors import DataError, as_data_errors
-from data_loaders.registry import Request, check_problem, load, problems, register
+from data_loaders.registry import check_problem, load, problems, register
+from data_loaders.request import Request
 
 if TYPE_CHECKING:
     from data_loaders.dataset import DataSet

@@ -15,13 +15,14 @@ import os
 import numpy as np
 
 from data_loaders.augment import EXTRA, NO_AUGMENTATION, SHIFTS
+from data_loaders.bounded import first_existing
 from data_loaders.cifar_pickle import read_batch
 from data_loaders.dataset import DataSet
-from data_loaders.download import Download, cache_dir, locked
+from data_loaders.download import Download, cache_dir
 from data_loaders.errors import DataError
 from data_loaders.extract import extract_files
-from data_loaders.files import first_existing
-from data_loaders.registry import Request
+from data_loaders.locks import locked
+from data_loaders.request import Request
 from data_loaders.sources import ArraySource
 
 DOWNLOAD = Download(

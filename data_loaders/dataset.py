@@ -11,7 +11,7 @@ import tensorflow as tf
 from data_loaders import sampling
 from data_loaders.augment import NO_AUGMENTATION, Augmentation, augment
 from data_loaders.errors import DataError
-from data_loaders.registry import MAX_SEED, Request
+from data_loaders.request import MAX_SEED, Request
 from data_loaders.resize import check_downsampling, downsample, to_uint8
 from data_loaders.sources import Described
 

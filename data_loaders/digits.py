@@ -19,7 +19,7 @@ import numpy as np
 from data_loaders.dataset import DataSet
 from data_loaders.errors import DataError
 from data_loaders.npz import Array, read_npz
-from data_loaders.registry import Request
+from data_loaders.request import Request
 from data_loaders.sources import ArraySource
 
 N_TRAIN = 1500

@@ -1,4 +1,7 @@
-"""Downloads into Keras' cache: checked, atomic, once for all processes of a machine."""
+"""Downloads into Keras' cache: checked, atomic, once for all processes of a machine.
+
+Not by keras.utils.get_file or pooch: neither bounds what it reads, nor has other processes of the machine wait.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 
 from data_loaders.errors import DataError
+from data_loaders.locks import locked
 
 _TIMEOUT_S = 30
 _CHUNK = 1 << 20
@@ -90,16 +93,3 @@ class Download:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-
-
-@contextlib.contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Holds a lock file: one process at a time, released however the process ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two processes may both download, and the last os.replace wins
-        yield
-        return
-    with open(path, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -1,20 +1,64 @@
-"""Reading .npz archives from unknown hands: no pickles, and nothing larger than is allowed."""
+"""Reading .npz archives from unknown hands: no pickles, and nothing larger than is allowed.
+
+numpy.load would allocate whatever a header claims; here every header is looked at first, and reads are bounded.
+"""
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from os import PathLike
+from types import TracebackType
+from typing import IO
 
 import numpy as np
 
+from data_loaders.bounded import read_bounded
 from data_loaders.errors import DataError
-from data_loaders.files import read_bounded
 
 _FILE_LIMIT = 2**28
 _MOST_CHARACTERS = 4096  # of a string
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class ArrayFile:
+    """An .npz archive whose arrays are looked at before they are read.
+
+    Every method raises whatever zipfile and NumPy raise for damaged bytes, of a dozen kinds.
+    """
+
+    def __init__(self, file: str | PathLike[str] | IO[bytes]) -> None:
+        self._archive = zipfile.ZipFile(file)
+        self.names = {name.removesuffix(".npy") for name in self._archive.namelist()}
+
+    def __enter__(self) -> ArrayFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._archive.close()
+
+    def read(self, name: str, check: Callable[[tuple[int, ...], np.dtype], None]) -> np.ndarray:
+        """One array, after `check` has raised nothing at its shape and dtype; never an array of objects."""
+        with self._archive.open(f"{name}.npy") as stream:
+            try:
+                shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+            except Exception as error:  # NumPy's parser raises nearly anything
+                raise ValueError(f"array {name!r} has no valid header: {str(error)[:200]}") from error
+            check(shape, dtype)
+            if dtype.hasobject:
+                raise ValueError(f"array {name!r} is {dtype.name}, and pickled objects are refused")
+            size = math.prod(shape) * dtype.itemsize
+            content = stream.read(size)
+        if len(content) != size:
+            raise ValueError(f"array {name!r} is truncated: {len(content)} of {size} bytes")
+        return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 @dataclass(frozen=True)
@@ -31,12 +75,18 @@ class Array:
     dtypes: tuple[str, ...]
     most: int
 
+    def check(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        """Raises ValueError where a header is of another array."""
+        short = dtype.kind == "U" and 0 < dtype.itemsize <= 4 * _MOST_CHARACTERS
+        if ("str" if short else dtype.name) not in self.dtypes:
+            raise ValueError(f"array {name!r} is {dtype.name}; expected {' or '.join(self.dtypes)}")
+        if shape[1:] != self.item or not shape or not 1 <= shape[0] <= self.most:
+            wanted = ", ".join(["n", *map(str, self.item)])
+            raise ValueError(f"array {name!r} has shape {list(shape)}; expected [{wanted}] with 1 <= n <= {self.most}")
+
 
 def read_npz(path: str, expected: dict[str, Array], limit: int = _FILE_LIMIT) -> dict[str, np.ndarray]:
     """Reads the named arrays; others in the archive are left alone.
-
-    numpy.load would allocate whatever a header claims, so headers are checked first and reads are
-    bounded.
 
     Raises:
       DataError: no archive, an array missing, of another type or shape, too long, truncated or
@@ -44,43 +94,23 @@ def read_npz(path: str, expected: dict[str, Array], limit: int = _FILE_LIMIT) ->
     """
     data = read_bounded(path, limit)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return {name: _read(archive, path, name, array) for name, array in expected.items()}
-    except DataError:
-        raise
+        archive = ArrayFile(io.BytesIO(data))
     except Exception as error:  # zipfile raises nearly anything on damaged archives
         raise DataError(f"{path} is not a readable .npz archive: {error}.") from error
+    arrays = {}
+    with archive:
+        for name, array in expected.items():
+            if name not in archive.names:
+                there = ", ".join(sorted(archive.names)[:10]) or "nothing"
+                raise DataError(f"{path} has no array {name!r}; it holds {there}.")
+            try:
+                arrays[name] = archive.read(name, functools.partial(array.check, name))
+                if _has_unknown_characters(arrays[name]):
+                    raise ValueError(f"array {name!r} has characters that do not exist")
+            except Exception as error:  # as above
+                raise DataError(f"{path}: {error}.") from error
+    return arrays
 
 
-def _read(archive: zipfile.ZipFile, path: str, name: str, expected: Array) -> np.ndarray:
-    member = f"{name}.npy"
-    if member not in archive.namelist():
-        there = ", ".join(sorted(archive.namelist())[:10]) or "nothing"
-        raise DataError(f"{path} has no array {name!r}; it holds {there}.")
-    with archive.open(member) as stream:
-        try:
-            version = np.lib.format.read_magic(stream)
-            if version == (1, 0):
-                shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-            elif version == (2, 0):
-                shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-            else:
-                raise ValueError(f"format version {version}")
-        except Exception as error:  # as does the parser of headers
-            raise DataError(f"{path}: array {name!r} has no valid header: {str(error)[:200]}.") from error
-        short = dtype.kind == "U" and 0 < dtype.itemsize <= 4 * _MOST_CHARACTERS
-        if ("str" if short else dtype.name) not in expected.dtypes:
-            raise DataError(f"{path}: array {name!r} is {dtype.name}; expected {' or '.join(expected.dtypes)}.")
-        item = list(expected.item)
-        if len(shape) != 1 + len(item) or list(shape[1:]) != item or not 1 <= shape[0] <= expected.most:
-            wanted = f"[n, {', '.join(map(str, item))}]" if item else "[n]"
-            raise DataError(
-                f"{path}: array {name!r} has shape {list(shape)}; expected {wanted} with 1 <= n <= {expected.most}."
-            )
-        n_bytes = math.prod(shape) * dtype.itemsize
-        content = stream.read(n_bytes)
-    if len(content) != n_bytes:
-        raise DataError(f"{path}: array {name!r} is truncated: {len(content)} of {n_bytes} bytes.")
-    if dtype.kind == "U" and np.frombuffer(content, dtype.str[0] + "u4").max(initial=0) > sys.maxunicode:
-        raise DataError(f"{path}: array {name!r} has characters that do not exist.")
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+def _has_unknown_characters(array: np.ndarray) -> bool:
+    return array.dtype.kind == "U" and bool(array.view(f"{array.dtype.str[0]}u4").max(initial=0) > sys.maxunicode)

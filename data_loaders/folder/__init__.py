@@ -33,10 +33,11 @@ from data_loaders.dataset import DataSet
 from data_loaders.errors import DataError
 from data_loaders.folder.attributes import Attributes, find_attributes, rows_of
 from data_loaders.folder.images import BadImageError, Header, centre_box, read_header, read_image
-from data_loaders.folder.scan import find_images, folder_classes, listing, printable, split_files
+from data_loaders.folder.scan import find_images, folder_classes, split_files
 from data_loaders.folder.source import FileSource, default_workers, for_each_file
-from data_loaders.registry import Request
+from data_loaders.request import Request
 from data_loaders.sources import ArraySource, Source
+from data_loaders.text import listing, printable
 
 _FEW_IMAGES = 100
 

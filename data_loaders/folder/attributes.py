@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_loaders.bounded import read_bounded
 from data_loaders.errors import DataError
-from data_loaders.files import read_bounded
-from data_loaders.folder.scan import listing, printable
+from data_loaders.text import listing, printable
 
 FILE_NAME = "attributes.csv"
 _FILE_LIMIT = 2**28

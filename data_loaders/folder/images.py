@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import IO
 
 import numpy as np
 
 from data_loaders.errors import DataError
 
 try:
-    from PIL import Image
+    from PIL import ExifTags, Image, ImageOps
 except ImportError as error:
     raise DataError("Problem 'folder' reads images with Pillow: pip install pillow.") from error
 
@@ -19,16 +22,7 @@ MAX_PIXELS = 2**26  # 8192 x 8192; a small file can claim far more than memory h
 
 _FORMATS = ("PNG", "JPEG")
 _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
-_ORIENTATION_TAG = 0x0112
-_ORIENTATIONS = {  # EXIF's value -> what turns the stored image upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF's orientations of images that are stored with height and width exchanged
 _BACKGROUND = 255  # what shows through transparent pixels: white, as on a page
 
 
@@ -51,14 +45,11 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     Raises:
       BadImageError: missing, no PNG or JPEG, damaged, or too large.
     """
-    try:
-        with _open(path) as image:
-            width, height = image.size
-            if image.getexif().get(_ORIENTATION_TAG) in (5, 6, 7, 8):
-                width, height = height, width
-            return Header(height, width, _is_gray(image))
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise _bad(error) from error
+    with open_image(path) as image:
+        width, height = image.size
+        if image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS:
+            width, height = height, width
+        return Header(height, width, _is_gray(image))
 
 
 def read_image(path: str | os.PathLike[str], size: tuple[int, int], channels: int) -> np.ndarray:
@@ -84,13 +75,8 @@ def read_upright(path: str | os.PathLike[str], channels: int) -> Image.Image:
     Raises:
       BadImageError: missing, damaged, truncated or too large.
     """
-    try:
-        with _open(path) as image:
-            orientation = image.getexif().get(_ORIENTATION_TAG)
-            pixels = _flatten(image, "L" if channels == 1 else "RGB")
-        return pixels.transpose(_ORIENTATIONS[orientation]) if orientation in _ORIENTATIONS else pixels
-    except Exception as error:  # as above
-        raise _bad(error) from error
+    with open_image(path) as image:
+        return _flatten(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB")
 
 
 def crop_centre(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
@@ -136,13 +122,23 @@ def _average(image: Image.Image, box: tuple[int, int, int, int], size: tuple[int
     # Large images: whole blocks first, at least four to a cell, for speed and memory.
     block = max(1, have[0] // size[0] // 4), max(1, have[1] // size[1] // 4)
     pixels = np.asarray(image.reduce((block[1], block[0]), box=box), np.float32)
-    rows, columns = (overlaps(have[i], block[i], size[i]) for i in (0, 1))
-    cells = np.tensordot(rows, pixels, (1, 0))
-    cells = np.moveaxis(np.tensordot(cells, columns, (1, 1)), -1, 1)
-    return np.rint(cells).clip(0, 255).astype(np.uint8)
+    return np.rint(cell_means(pixels, have, block, size)).clip(0, 255).astype(np.uint8)
 
 
-def overlaps(length: int, block: int, cells: int) -> np.ndarray:
+def cell_means(blocks: np.ndarray, have: tuple[int, int], block: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """Area averages of an image: float32 [h, w(, C)].
+
+    Args:
+      blocks: float32 [rows, columns(, C)], the mean of each block of pixels.
+      have: (H, W) of the image.
+      block: (height, width) of the blocks, of which the last ones may be smaller.
+      size: (h, w), at most `have`.
+    """
+    rows, columns = (_overlaps(have[axis], block[axis], size[axis]) for axis in (0, 1))
+    return np.moveaxis(np.tensordot(np.tensordot(rows, blocks, (1, 0)), columns, (1, 1)), -1, 1)
+
+
+def _overlaps(length: int, block: int, cells: int) -> np.ndarray:
     """float32 [cells, blocks]: the part of each cell that each block covers; rows add up to 1."""
     blocks = np.append(np.arange(0, length, block), length)
     edges = np.arange(cells + 1) * (length / cells)
@@ -151,13 +147,22 @@ def overlaps(length: int, block: int, cells: int) -> np.ndarray:
     return (np.maximum(high - low, 0) * (cells / length)).astype(np.float32)
 
 
-def _open(path: str | os.PathLike[str]) -> Image.Image:
-    image = Image.open(path, formats=_FORMATS)
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        image.close()
-        raise BadImageError(f"claims {height}x{width} pixels; at most {MAX_PIXELS} are allowed")
-    return image
+@contextlib.contextmanager
+def open_image(file: str | os.PathLike[str] | IO[bytes], formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Image]:
+    """An image of bounded size, not decoded yet; whatever goes wrong within is a BadImageError."""
+    try:
+        with Image.open(file, formats=formats) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BadImageError(f"claims {image.height}x{image.width} pixels; at most {MAX_PIXELS} are allowed")
+            yield image
+    except BadImageError:
+        raise
+    except FileNotFoundError as error:
+        raise BadImageError("is no longer there") from error
+    except Image.UnidentifiedImageError as error:
+        raise BadImageError(f"is no {' or '.join(formats)} image") from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise BadImageError(f"cannot be decoded ({str(error).strip()[:200] or type(error).__name__})") from error
 
 
 def _is_gray(image: Image.Image) -> bool:
@@ -176,14 +181,3 @@ def _flatten(image: Image.Image, mode: str) -> Image.Image:
         shown.alpha_composite(image.convert("RGBA"))
         return shown.convert(mode)
     return image.convert(mode)
-
-
-def _bad(error: Exception) -> BadImageError:
-    if isinstance(error, BadImageError):
-        return error
-    if isinstance(error, FileNotFoundError):
-        return BadImageError("is no longer there")
-    if isinstance(error, Image.UnidentifiedImageError):
-        return BadImageError("is no PNG or JPEG image")
-    reason = str(error).strip() or type(error).__name__
-    return BadImageError(f"cannot be decoded ({reason[:200]})")

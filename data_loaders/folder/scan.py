@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from data_loaders.errors import DataError
 from data_loaders.folder.images import EXTENSIONS
+from data_loaders.text import printable
 
 TEST_FOLDERS = ("test", "validation", "valid", "val")
 _OTHER_IMAGES = (".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".jp2", ".ppm", ".pgm")
@@ -121,16 +122,3 @@ def folder_classes(names: Sequence[str]) -> list[str] | None:
     if any(len(p) <= depth + 1 for p in parts):
         return None
     return [p[depth] for p in parts]
-
-
-def printable(name: str) -> str:
-    """A file name that can be shown, whatever bytes it has."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\n", "\\n").replace("\x1b", "\\x1b")
-
-
-def listing(items: Sequence[str], most: int = 20) -> str:
-    """The first of many lines, and how many more there are."""
-    lines = [f"  {item}" for item in items[:most]]
-    if len(items) > most:
-        lines.append(f"  ... and {len(items) - most} more")
-    return "\n".join(lines)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from data_loaders.errors import DataError
 from data_loaders.folder.images import BadImageError, read_image
-from data_loaders.folder.scan import printable
+from data_loaders.text import printable
 
 _BLOCK = 1024  # files handed to the threads at once
 _T = TypeVar("_T")

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from data_loaders.folder.images import MAX_PIXELS, BadImageError, overlaps
+from data_loaders.folder.images import BadImageError, cell_means, open_image
 
 SMALLEST = 4
 # An area average in float32 makes 254.99998 of a flat 255. It is rounded to this, far above such errors.
@@ -35,15 +35,8 @@ def decode(data: bytes, formats: tuple[str, ...]) -> np.ndarray:
     Raises:
       BadImageError: it cannot be decoded.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=formats) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise BadImageError(f"claims {picture.height}x{picture.width} pixels; at most {MAX_PIXELS} are allowed")
-            return np.asarray(picture.convert("RGB"))
-    except BadImageError:
-        raise
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise BadImageError(f"cannot be decoded ({str(error)[:200] or type(error).__name__})") from error
+    with open_image(io.BytesIO(data), formats) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def square(pixels: np.ndarray, size: int, *, enlarge: bool) -> np.ndarray:
@@ -84,13 +77,11 @@ def round_down(pixels: np.ndarray) -> np.ndarray:
 
 
 def _resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    have = pixels.shape[:2]
+    have = (pixels.shape[0], pixels.shape[1])
     if have == size:
         return pixels.astype(np.float32)
     if have[0] < size[0] or have[1] < size[1]:
         picture = Image.fromarray(np.ascontiguousarray(pixels)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
         return np.asarray(picture, np.float32)
-    rows, columns = (overlaps(have[axis], 1, size[axis]) for axis in (0, 1))
-    cells = np.tensordot(rows, pixels.astype(np.float32), (1, 0))
-    cells = np.moveaxis(np.tensordot(cells, columns, (1, 1)), -1, 1)
+    cells = cell_means(pixels.astype(np.float32), have, (1, 1), size)
     return np.rint(cells / _GRAIN).astype(np.float32) * np.float32(_GRAIN)

@@ -16,14 +16,14 @@ from data_loaders.errors import DataError
 from data_loaders.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
-    from data_loaders.generate_tfr.formats import Source
+    from data_loaders.generate_tfr.formats import Reader
     from data_loaders.generate_tfr.shards import Shard
 
-_source: Source | None = None  # of this worker process
+_reader: Reader | None = None  # of this worker process
 
 
 def in_processes(
-    source: Source, shards: Sequence[Shard], *, skip_corrupt: bool, workers: int
+    reader: Reader, shards: Sequence[Shard], *, skip_corrupt: bool, workers: int
 ) -> Iterator[tuple[Shard, list[str]]]:
     """Makes shards, `workers` at once.
 
@@ -39,7 +39,7 @@ def in_processes(
         min(workers, len(shards)),
         mp_context=context,
         initializer=_begin,
-        initargs=(pickle.dumps(source), os.getpid()),
+        initargs=(pickle.dumps(reader), os.getpid()),
     )
     try:
         futures = {pool.submit(_make, shard, skip_corrupt): shard for shard in shards}
@@ -53,11 +53,11 @@ def in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(source: bytes, parent: int) -> None:
-    global _source
+def _begin(reader: bytes, parent: int) -> None:
+    global _reader
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     import_tensorflow()
-    _source = pickle.loads(source)
+    _reader = pickle.loads(reader)
 
 
 def _end_with(parent: int) -> None:
@@ -70,5 +70,5 @@ def _end_with(parent: int) -> None:
 def _make(shard: Shard, skip_corrupt: bool) -> list[str]:  # noqa: FBT001  called by the pool only
     from data_loaders.generate_tfr.shards import make_shard  # after TensorFlow
 
-    assert _source is not None
-    return make_shard(_source, shard, skip_corrupt=skip_corrupt)
+    assert _reader is not None
+    return make_shard(_reader, shard, skip_corrupt=skip_corrupt)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_loaders.errors import DataError
-from data_loaders.folder.scan import listing, printable
+from data_loaders.text import listing, printable
 from data_loaders.tfrecords.framing import find_records, read_record
 
 

@@ -9,20 +9,19 @@ import importlib
 import json
 import os
 import shutil
-import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from data_loaders.errors import DataError
-from data_loaders.folder.scan import listing, printable
-from data_loaders.generate_tfr.formats import FORMATS, Source
-from data_loaders.generate_tfr.lock import exclusive
+from data_loaders.generate_tfr.formats import FORMATS, Reader
 from data_loaders.generate_tfr.pixels import sides
 from data_loaders.generate_tfr.pool import in_processes
 from data_loaders.generate_tfr.shards import WRITING, Shard, make_shard
+from data_loaders.locks import locked
+from data_loaders.progress import Progress
+from data_loaders.text import listing, printable
 from data_loaders.tfrecords.index import index_records
 from data_loaders.tfrecords.naming import SPLITS, find_shards, level_of
 
@@ -38,19 +37,16 @@ def generate(args: argparse.Namespace) -> None:
       OSError: such as a full disk.
     """
     form = FORMATS[args.format]
-    source: Source = importlib.import_module(f"data_loaders.generate_tfr.formats.{form.module}").open_source(args)
-    resolutions = sides(args.size, args.min_size or source.smallest)
-    shards = plan(source, args, resolutions)
+    reader: Reader = importlib.import_module(f"data_loaders.generate_tfr.formats.{form.module}").open_reader(args)
+    resolutions = sides(args.size, args.min_size or reader.smallest)
+    shards = plan(reader, args, resolutions)
     os.makedirs(args.out, exist_ok=True)
-    with exclusive(os.path.join(args.out, ".generate_tfr.lock")):
-        _claim(args.out, resolutions, _settings(source, args, resolutions, shards))
-        pending = [shard for shard in shards if not shard.done]
-        _check_room(args.out, pending)
-        if len(pending) < len(shards):
-            print(f"{len(shards) - len(pending)} of {len(shards)} shards are there already", flush=True)
-        problems = _make(source, pending, args)
-        _finish(args.out, resolutions)
-    counts = {split: len(source.items[split]) for split in SPLITS}
+    try:
+        with locked(os.path.join(args.out, ".generate_tfr.lock"), wait=False):
+            problems = _generate(reader, args, resolutions, shards)
+    except BlockingIOError as error:
+        raise DataError(f"Another run is writing to {printable(args.out)}.") from error
+    counts = {split: len(reader.items[split]) for split in SPLITS}
     print(
         f"{counts['train']} training and {counts['validation']} validation images at"
         f" {', '.join(f'{side}x{side}' for side in resolutions)} in {printable(args.out)}"
@@ -59,7 +55,19 @@ def generate(args: argparse.Namespace) -> None:
         print(f"{len(problems)} images were left out:\n{listing(problems)}")
 
 
-def plan(source: Source, args: argparse.Namespace, resolutions: tuple[int, ...]) -> list[Shard]:
+def _generate(reader: Reader, args: argparse.Namespace, resolutions: tuple[int, ...], shards: list[Shard]) -> list[str]:
+    """Makes what is not there yet; what was left out, a line for each image."""
+    _claim(args.out, resolutions, _settings(reader, args, resolutions, shards))
+    pending = [shard for shard in shards if not shard.done]
+    _check_room(args.out, pending)
+    if len(pending) < len(shards):
+        print(f"{len(shards) - len(pending)} of {len(shards)} shards are there already", flush=True)
+    problems = _make(reader, pending, args)
+    _finish(args.out, resolutions)
+    return problems
+
+
+def plan(reader: Reader, args: argparse.Namespace, resolutions: tuple[int, ...]) -> list[Shard]:
     """Deals the images out to shards.
 
     Raises:
@@ -67,7 +75,7 @@ def plan(source: Source, args: argparse.Namespace, resolutions: tuple[int, ...])
     """
     shards = []
     for index, split in enumerate(SPLITS):
-        items = source.items[split]
+        items = reader.items[split]
         per_shard, most = _PER_SHARD[split]
         count = args.shards[index] if args.shards else min(most, max(1, len(items) // per_shard))
         if not 0 < count <= len(items):
@@ -81,12 +89,12 @@ def plan(source: Source, args: argparse.Namespace, resolutions: tuple[int, ...])
 
 
 def _settings(
-    source: Source, args: argparse.Namespace, resolutions: tuple[int, ...], shards: list[Shard]
+    reader: Reader, args: argparse.Namespace, resolutions: tuple[int, ...], shards: list[Shard]
 ) -> dict[str, Any]:
     """What decides what the shards hold: a run goes on with what another began only where this is the same."""
     digest = hashlib.sha256()
     for split in SPLITS:
-        for item in source.items[split]:
+        for item in reader.items[split]:
             digest.update(f"{item!r}\n".encode())
     counts = {split: sum(shard.split == split for shard in shards) for split in SPLITS}
     return {
@@ -95,7 +103,7 @@ def _settings(
         "resolutions": list(resolutions),
         "seed": args.seed,
         "shards": counts,
-        "images": {split: len(source.items[split]) for split in SPLITS},
+        "images": {split: len(reader.items[split]) for split in SPLITS},
         "items": digest.hexdigest(),
     }
 
@@ -133,9 +141,9 @@ def _check_room(out: str, pending: list[Shard]) -> None:
         raise DataError(f"{printable(out)} has {free / 1e9:.1f} GB left; {need / 1e9:.1f} GB are needed.")
 
 
-def _make(source: Source, pending: list[Shard], args: argparse.Namespace) -> list[str]:
+def _make(reader: Reader, pending: list[Shard], args: argparse.Namespace) -> list[str]:
     problems: list[str] = []
-    light = copy.copy(source)  # what every process gets; shards bring their items
+    light = copy.copy(reader)  # what every process gets; shards bring their items
     light.items = {}
     made: Iterator[tuple[Shard, list[str]]]
     if args.workers == 1 or len(pending) == 1:
@@ -143,9 +151,9 @@ def _make(source: Source, pending: list[Shard], args: argparse.Namespace) -> lis
     else:
         made = in_processes(light, pending, skip_corrupt=args.skip_corrupt, workers=args.workers)
     total = sum(len(shard.items) for shard in pending)
-    with _Progress(total) as progress:
+    with Progress("writing", total) as progress:
         for shard, bad in made:
-            progress.add(len(shard.items))
+            progress.update(len(shard.items))
             problems += bad
     return problems
 
@@ -158,32 +166,3 @@ def _finish(out: str, resolutions: tuple[int, ...]) -> None:
                 os.unlink(os.path.join(out, split, name))
         for side in resolutions:
             index_records(find_shards(out, split, side), balanced=False)
-
-
-class _Progress:
-    """A bar on a terminal, a line every ten seconds elsewhere."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._done, self._bar, self._told = total, 0, None, time.monotonic()
-        if sys.stderr.isatty():
-            try:
-                from tqdm import tqdm  # an extra; plain lines do without
-            except ImportError:
-                return
-            self._bar = tqdm(total=total, unit="image", smoothing=0)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def add(self, count: int) -> None:
-        """So many more images are done."""
-        self._done += count
-        if self._bar is not None:
-            self._bar.update(count)
-        elif time.monotonic() > self._told + 10:
-            self._told = time.monotonic()
-            print(f"{self._done} of {self._total} images", flush=True)

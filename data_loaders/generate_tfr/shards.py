@@ -10,9 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from data_loaders.errors import DataError
-from data_loaders.folder.scan import printable
-from data_loaders.generate_tfr.formats import Source
+from data_loaders.generate_tfr.formats import Reader
 from data_loaders.generate_tfr.pixels import halves, round_down
+from data_loaders.text import printable
 from data_loaders.tfrecords.examples import Form, make_record
 from data_loaders.tfrecords.naming import shard_name
 
@@ -30,7 +30,7 @@ class Shard:
       number: which shard.
       shards: of how many.
       sides: the resolutions.
-      items: the source's items, in this order.
+      items: the reader's items, in this order.
       crop: images are larger than the side, and at one resolution.
     """
 
@@ -54,7 +54,7 @@ class Shard:
         return all(os.path.exists(path) for path in self.paths)
 
 
-def make_shard(source: Source, shard: Shard, *, skip_corrupt: bool) -> list[str]:
+def make_shard(reader: Reader, shard: Shard, *, skip_corrupt: bool) -> list[str]:
     """Makes a shard's files.
 
     Returns:
@@ -70,7 +70,7 @@ def make_shard(source: Source, shard: Shard, *, skip_corrupt: bool) -> list[str]
         writers = [tf.io.TFRecordWriter(path) for path in aside]
         for item in shard.items:
             try:
-                picture = source.read(item)
+                picture = reader.read(item)
             except DataError as error:
                 if not skip_corrupt:
                     raise

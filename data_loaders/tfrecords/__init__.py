@@ -26,8 +26,8 @@ import os
 from dataclasses import dataclass
 
 from data_loaders.errors import DataError
-from data_loaders.folder.scan import listing, printable
-from data_loaders.registry import Request
+from data_loaders.request import Request
+from data_loaders.text import listing, printable
 from data_loaders.tfrecords.celeba import ATTRIBUTES
 from data_loaders.tfrecords.dataset import RecordDataSet
 from data_loaders.tfrecords.examples import Form, parse

@@ -10,7 +10,7 @@ import tensorflow as tf
 from data_loaders import sampling
 from data_loaders.augment import FLIPS, NO_AUGMENTATION, augment
 from data_loaders.dataset import DataSet, check_share, check_start, without_sharding
-from data_loaders.registry import Request
+from data_loaders.request import Request
 from data_loaders.tfrecords.order import BLOCK_BYTES, WindowedShuffle, stretches
 from data_loaders.tfrecords.source import Pieces, RecordSource
 

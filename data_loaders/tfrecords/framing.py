@@ -13,7 +13,7 @@ import struct
 import numpy as np
 
 from data_loaders.errors import DataError
-from data_loaders.folder.scan import printable
+from data_loaders.text import printable
 
 HEADER, FOOTER = 12, 4  # bytes around a record
 _POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_loaders.errors import DataError
-from data_loaders.folder.scan import listing, printable
 from data_loaders.npz import Array, read_npz
+from data_loaders.text import listing, printable
 from data_loaders.tfrecords.framing import find_records
 
 _MOST_SHARDS, _MOST_RECORDS = 100_000, 2**28

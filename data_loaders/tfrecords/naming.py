@@ -10,7 +10,7 @@ import os
 import re
 
 from data_loaders.errors import DataError
-from data_loaders.folder.scan import listing, printable
+from data_loaders.text import listing, printable
 
 SPLITS = ("train", "validation")
 _SHARD = re.compile(r"(?P<split>.+)-r(?P<level>\d\d)-s-(?P<shard>\d{4,})-of-(?P<shards>\d{4,})\.tfrecords")

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_loaders.errors import DataError
-from data_loaders.folder.scan import printable
+from data_loaders.text import printable
 from data_loaders.tfrecords.examples import Form, parse
 from data_loaders.tfrecords.framing import read_record
 from data_loaders.tfrecords.index import RecordIndex

@@ -40,8 +40,8 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Encodes batch by batch, into the file."""
-    from data_loaders.folder.scan import printable
     from data_loaders.progress import Progress
+    from data_loaders.text import printable
     from glow_tf.commands.batches import encode_batch
     from glow_tf.commands.models import open_model
     from glow_tf.latents.files import write_latents

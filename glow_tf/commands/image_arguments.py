@@ -133,7 +133,7 @@ def read_file(path: Path, config: GlowConfig) -> np.ndarray:
       CommandError: it is no PNG or JPEG image, damaged, too large, or smaller than the model's images.
     """
     from data_loaders.folder.images import BadImageError, read_image
-    from data_loaders.folder.scan import printable
+    from data_loaders.text import printable
 
     try:
         return read_image(path, (config.height, config.image_width), config.channels)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from data_loaders.npz import ArrayFile
 from glow_tf.config import GlowConfig
 from glow_tf.model import Glow
-from glow_tf.storage.arrays import ArrayFile
 from glow_tf.storage.files import atomic_write
 
 CONFIG_FILE = "config.json"

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.storage.arrays import ArrayFile
+from data_loaders.npz import ArrayFile
 from glow_tf.training.config import TrainError
 from glow_tf.training.files import WRITING, digest, seal, storing, sync_folder
 from glow_tf.training.state import TrainState

@@ -1,6 +1,6 @@
 """What images can come from: one module for each format, with a function.
 
-    def open_source(args: argparse.Namespace) -> Source
+    def open_reader(args: argparse.Namespace) -> Reader
 
 that finds the images of `args.source`, and raises DataError for what it cannot use. args are those of the command line
 (data_loaders.generate_tfr.arguments). A new format is one more line in FORMATS.
@@ -34,7 +34,7 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of a source.
+    """One image.
 
     Attributes:
       pixels: float32 [H, W, 3] at the largest resolution.
@@ -47,7 +47,7 @@ class Picture:
     attributes: Sequence[int] = ()
 
 
-class Source(Protocol):
+class Reader(Protocol):
     """Images that can be had by item, in any process: pickled without open files.
 
     Attributes:

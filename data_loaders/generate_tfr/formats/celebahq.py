@@ -16,14 +16,14 @@ import numpy as np
 import tensorflow as tf
 
 from data_loaders.errors import DataError
-from data_loaders.folder.scan import printable
 from data_loaders.generate_tfr.formats import Picture
 from data_loaders.generate_tfr.pixels import SMALLEST
 from data_loaders.generate_tfr.records import Records
+from data_loaders.text import printable
 from data_loaders.tfrecords.naming import level_of
 
 
-class CelebaHqSource:
+class CelebaHqReader:
     """See the module. An item is the number of a record."""
 
     smallest = SMALLEST
@@ -45,7 +45,7 @@ class CelebaHqSource:
         self.items: dict[str, Sequence[Any]] = {"train": range(validation, n), "validation": range(validation)}
 
     def read(self, item: Any) -> Picture:
-        """See Source."""
+        """See Reader."""
         where, record = self._records.read(item)
         try:
             features = tf.train.Example.FromString(record).features.feature
@@ -61,6 +61,6 @@ class CelebaHqSource:
         return Picture(pixels, 0, tuple(features["attr"].int64_list.value) if "attr" in features else ())
 
 
-def open_source(args: argparse.Namespace) -> CelebaHqSource:
+def open_reader(args: argparse.Namespace) -> CelebaHqReader:
     """See data_loaders.generate_tfr.formats."""
-    return CelebaHqSource(args.source, args.size, args.validation)
+    return CelebaHqReader(args.source, args.size, args.validation)

@@ -16,14 +16,15 @@ import numpy as np
 from data_loaders.errors import DataError
 from data_loaders.folder.attributes import find_attributes, rows_of
 from data_loaders.folder.images import BadImageError, read_upright
-from data_loaders.folder.scan import find_images, folder_classes, printable, split_files
+from data_loaders.folder.scan import find_images, folder_classes, split_files
 from data_loaders.generate_tfr.formats import Picture
 from data_loaders.generate_tfr.pixels import SMALLEST, square
+from data_loaders.text import printable
 
 _TEST_FRACTION = 0.1
 
 
-class FolderSource:
+class FolderReader:
     """See the module. An item is (name, label, attributes)."""
 
     smallest = SMALLEST
@@ -44,7 +45,7 @@ class FolderSource:
         self.items: dict[str, Sequence[Any]] = {"train": items[: len(train)], "validation": items[len(train) :]}
 
     def read(self, item: Any) -> Picture:
-        """See Source."""
+        """See Reader."""
         name, label, attributes = item
         try:
             pixels = np.asarray(read_upright(os.path.join(self._root, name), 3))
@@ -53,6 +54,6 @@ class FolderSource:
             raise DataError(f"{printable(name)} {error}") from error
 
 
-def open_source(args: argparse.Namespace) -> FolderSource:
+def open_reader(args: argparse.Namespace) -> FolderReader:
     """See data_loaders.generate_tfr.formats."""
-    return FolderSource(args.source, args.size)
+    return FolderReader(args.source, args.size)

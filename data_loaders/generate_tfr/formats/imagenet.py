@@ -16,16 +16,16 @@ import tensorflow as tf
 
 from data_loaders.errors import DataError
 from data_loaders.folder.images import BadImageError
-from data_loaders.folder.scan import listing, printable
 from data_loaders.generate_tfr.formats import Picture
 from data_loaders.generate_tfr.pixels import SMALLEST, decode, square
 from data_loaders.generate_tfr.records import Records
+from data_loaders.text import listing, printable
 
 _FILE = re.compile(r"(train|validation)-(\d+)-of-(\d+)")
 _PICTURES = ("JPEG", "PNG")
 
 
-class ImageNetSource:
+class ImageNetReader:
     """See the module. An item is (split, number of the record)."""
 
     smallest = SMALLEST
@@ -38,7 +38,7 @@ class ImageNetSource:
         }
 
     def read(self, item: Any) -> Picture:
-        """See Source."""
+        """See Reader."""
         split, number = item
         where, record = self._records[split].read(number)
         try:
@@ -55,9 +55,9 @@ class ImageNetSource:
             raise DataError(f"{where} {error}") from error
 
 
-def open_source(args: argparse.Namespace) -> ImageNetSource:
+def open_reader(args: argparse.Namespace) -> ImageNetReader:
     """See data_loaders.generate_tfr.formats."""
-    return ImageNetSource(args.source, args.size)
+    return ImageNetReader(args.source, args.size)
 
 
 def _files(root: str, split: str) -> list[str]:

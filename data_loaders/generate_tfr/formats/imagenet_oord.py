@@ -12,18 +12,19 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any
 
+from data_loaders.bounded import read_bounded
 from data_loaders.errors import DataError
-from data_loaders.files import read_bounded
 from data_loaders.folder.images import BadImageError
-from data_loaders.folder.scan import find_images, printable
+from data_loaders.folder.scan import find_images
 from data_loaders.generate_tfr.formats import Picture
 from data_loaders.generate_tfr.pixels import decode
+from data_loaders.text import printable
 
 _LIMIT = 2**24  # bytes of one picture's file
 _SPLITS = {"train": "train", "validation": "valid"}
 
 
-class ImageNetOordSource:
+class ImageNetOordReader:
     """See the module. An item is (split, name)."""
 
     def __init__(self, root: str, size: int) -> None:
@@ -37,7 +38,7 @@ class ImageNetOordSource:
         return {**self.__dict__, "_open": {}}
 
     def read(self, item: Any) -> Picture:
-        """See Source."""
+        """See Reader."""
         split, name = item
         place = self._places[split]
         try:
@@ -73,9 +74,9 @@ class ImageNetOordSource:
         return self._open[split]
 
 
-def open_source(args: argparse.Namespace) -> ImageNetOordSource:
+def open_reader(args: argparse.Namespace) -> ImageNetOordReader:
     """See data_loaders.generate_tfr.formats."""
-    return ImageNetOordSource(args.source, args.size)
+    return ImageNetOordReader(args.source, args.size)
 
 
 def _place(root: str, name: str) -> str:

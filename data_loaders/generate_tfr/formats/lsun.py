@@ -13,14 +13,14 @@ from typing import Any
 
 from data_loaders.errors import DataError
 from data_loaders.folder.images import BadImageError
-from data_loaders.folder.scan import printable
 from data_loaders.generate_tfr.formats import Picture
 from data_loaders.generate_tfr.pixels import SMALLEST, decode, shorter_side, square
+from data_loaders.text import printable
 
 _PICTURES = ("WEBP", "JPEG", "PNG")
 
 
-class LsunSource:
+class LsunReader:
     """See the module. An item is (split, key in hexadecimal)."""
 
     def __init__(self, root: str, category: str, size: int, *, realnvp: bool) -> None:
@@ -38,7 +38,7 @@ class LsunSource:
         return {**self.__dict__, "_open": {}}
 
     def read(self, item: Any) -> Picture:
-        """See Source."""
+        """See Reader."""
         split, key = item
         try:
             with self._database(split).begin(buffers=True) as transaction:
@@ -70,6 +70,6 @@ class LsunSource:
         return self._open[split]
 
 
-def open_source(args: argparse.Namespace) -> LsunSource:
+def open_reader(args: argparse.Namespace) -> LsunReader:
     """See data_loaders.generate_tfr.formats."""
-    return LsunSource(args.source, args.category, args.size, realnvp=args.realnvp)
+    return LsunReader(args.source, args.category, args.size, realnvp=args.realnvp)
