@@ -6,6 +6,7 @@ A command's module has
     add_arguments(parser)           its arguments
     check(args)                     raises CommandError for what cannot work; may settle values in args
     run(args) -> None               does it, and prints what came of it
+    NEEDS_TENSORFLOW = False        where it does without
 
 and imports nothing at its top that imports TensorFlow, so that wrong arguments are answered at once. A new command is
 one more line in COMMANDS.
@@ -35,6 +36,7 @@ COMMANDS = {
     "interpolate": "interpolate",
     "attributes": "attributes",
     "manipulate": "manipulate",
+    "plot": "plot",
     "export": "export",
     "demo": "demo",
     "import-openai": "import_openai",
@@ -72,8 +74,9 @@ def main(argv: list[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             module.check(args)
-            keep_freed_memory()
-            import_tensorflow()
+            if getattr(module, "NEEDS_TENSORFLOW", True):
+                keep_freed_memory()
+                import_tensorflow()
             with data_loaders.as_data_errors():
                 module.run(args)
         except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from typing import NoReturn
 PROGRAM = "python -m glow_tf"
 MAX_SEED = 2**31 - 1
 STRIP = (".png", ".gif")  # what add_strip's files may end in
+BEST, LAST, AVERAGE = "best", "last", "average"  # the weights that --weights chooses
 
 
 class CommandError(ValueError):
@@ -62,17 +63,21 @@ def number(at_least: float = -math.inf) -> Callable[[str], float]:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """MODEL, --polyak and --raw."""
+    """MODEL and --weights."""
     parser.add_argument(
         "model", type=Path, metavar="MODEL", help="a run's folder, one of its checkpoints, a saved model, or an export"
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--polyak", dest="weights", action="store_const", const="polyak", help="a run's averaged weights"
+        "--weights",
+        choices=(BEST, LAST, AVERAGE),
+        help="of a run: those of its best checkpoint, of its last step, or their Polyak average (default: what the run"
+        " evaluates with)",
     )
     which.add_argument(
-        "--raw", dest="weights", action="store_const", const="raw", help="a run's weights as the last step left them"
+        "--polyak", dest="weights", action="store_const", const=AVERAGE, help="the same as --weights average"
     )
+    which.add_argument("--raw", dest="weights", action="store_const", const=LAST, help="the same as --weights last")
 
 
 def add_batch(parser: argparse.ArgumentParser, default: int = 16) -> None:
@@ -113,26 +118,23 @@ def add_strip(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def check_out(path: Path, endings: Sequence[str]) -> None:
-    """Raises CommandError unless a file can be written at `path`, which must have one of these endings."""
+    """Raises CommandError unless a file with one of these endings can be written at `path`, folders made as needed."""
     if path.suffix.lower() not in endings:
         raise CommandError(f"--out {path}: the name must end in {' or '.join(endings)}")
     if path.is_dir():
         raise CommandError(f"--out {path}: this is a folder; a file name is needed")
-    _check_writable(path.parent, path)
+    _check_writable(path.parent, path, "--out")
 
 
 def check_out_folder(path: Path, argument: str = "--out") -> None:
     """Raises CommandError unless files can be written into the folder `path`, or it can be made."""
-    if path.exists() and not path.is_dir():
-        raise CommandError(f"{argument} {path}: this is a file; a folder is needed")
-    there = path
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    _check_writable(there, path, argument)
+    _check_writable(path, path, argument)
 
 
-def _check_writable(folder: Path, path: Path, argument: str = "--out") -> None:
+def _check_writable(folder: Path, path: Path, argument: str) -> None:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
     if not folder.is_dir():
-        raise CommandError(f"{argument} {path}: there is no folder {folder}")
+        raise CommandError(f"{argument} {path}: {folder} is a file; a folder is needed")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CommandError(f"{argument} {path}: the folder {folder} cannot be written to")

@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Settles data and label."""
-    args.found = find_model(args.model)
-    args.data = check_data(args, args.found)
+    args.location = find_model(args.model)
+    args.data = check_data(args, args.location)
     args.label = label_of(args)
     if args.attributes_file is not None:
         if args.classes:
@@ -69,16 +69,16 @@ def run(args: argparse.Namespace) -> None:
     from glow_tf.latents.files import Attributes, write_attributes
 
     options = {"attributes_file": str(args.attributes_file)} if args.attributes_file is not None else {}
-    data = load_data(args.data, args.found, **options)
+    data = load_data(args.data, args.location, **options)
     names, values = labels_of(data, args.split, wanted=args.names, classes=args.classes)
     n = min(args.n or len(values), len(values))
-    opened = open_model(args.found, args.weights)
-    means = AttributeMeans(len(names), args.found.config.dimensions)
+    loaded = open_model(args.location, args.weights)
+    means = AttributeMeans(len(names), args.location.config.dimensions)
     with Progress("encoding", n) as progress:
         for x, _ in data.batches_in_order(args.split, min(args.batch, n)):
             images = x[: n - means.n].numpy()
             rows = values[means.n : means.n + len(images)]
-            means.add(encode_batch(opened.glow, images, args.label), rows)
+            means.add(encode_batch(loaded.glow, images, args.label), rows)
             progress.update(len(images))
             if means.n == n:
                 break
@@ -96,12 +96,12 @@ def run(args: argparse.Namespace) -> None:
         n_without=means.n_without[told],
         mean=means.mean(),
         label=args.label,
-        model=opened.glow.fingerprint(),
+        model=loaded.glow.fingerprint(),
     )
     write_attributes(args.out, found)
     for name, has, lacks in zip(kept, found.n_with, found.n_without, strict=True):
         print(f"{name}: {has} with, {lacks} without")
-    print(f"{args.out}: {len(kept)} directions from {n} {args.split} images of {data.name}; {opened.weights}")
+    print(f"{args.out}: {len(kept)} directions from {n} {args.split} images of {data.name}; {loaded.weights}")
 
 
 def labels_of(data: Any, split: str, *, wanted: list[str] | None, classes: bool) -> tuple[list[str], np.ndarray]:

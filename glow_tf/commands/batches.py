@@ -52,9 +52,9 @@ def encode_batch(glow: Model, images: Any, label: int) -> np.ndarray:
     return np.asarray(flatten_latents(glow.encode(images, y)), np.float32)
 
 
-def decode_batch(glow: Model, latents: Any, label: int) -> np.ndarray:
-    """uint8 [N, H, W, C] of one batch of flat latents [N, H*W*C]."""
-    y = np.full([len(latents)], label, np.int32)
+def decode_batch(glow: Model, latents: Any, label: Any) -> np.ndarray:
+    """uint8 [N, H, W, C] of one batch of flat latents [N, H*W*C]; a label for each, or one for all."""
+    y = np.broadcast_to(np.asarray(label, np.int32), [len(latents)])
     return _decoded(glow, unflatten_latents(glow.config, latents), y)
 
 

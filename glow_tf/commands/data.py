@@ -9,7 +9,7 @@ from typing import Any
 
 import data_loaders
 from glow_tf.commands.arguments import CommandError
-from glow_tf.commands.folders import Found
+from glow_tf.commands.folders import ModelLocation
 from glow_tf.training.config import TrainConfig
 
 SPLITS = ("train", "test")
@@ -22,18 +22,18 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--category", help="a sub-set of the data (default: the run's)")
 
 
-def check_data(args: argparse.Namespace, found: Found) -> TrainConfig:
+def check_data(args: argparse.Namespace, location: ModelLocation) -> TrainConfig:
     """The run's settings, with the flags in place of what they say.
 
     Raises:
       CommandError: there is no telling which data is meant, or it is not there.
     """
-    if args.problem is None and found.train is None:
-        raise CommandError(f"{found.path} belongs to no run that says which data: give --problem (and --data_dir)")
+    if args.problem is None and location.train is None:
+        raise CommandError(f"{location.path} belongs to no run that says which data: give --problem (and --data_dir)")
     if args.problem is not None and args.problem not in data_loaders.problems():
         raise CommandError(f"--problem {args.problem!r}: there are {', '.join(data_loaders.problems())}")
-    train = found.train or TrainConfig()
-    if args.problem not in (None, train.problem) or found.train is None:  # then the run's places say nothing
+    train = location.train or TrainConfig()
+    if args.problem not in (None, train.problem) or location.train is None:  # then the run's places say nothing
         train = dataclasses.replace(train, problem=args.problem, data_dir="", image_dir="", category="", n_test=-1)
     if args.data_dir is not None:
         train = dataclasses.replace(train, data_dir=args.data_dir, image_dir="")
@@ -47,13 +47,13 @@ def check_data(args: argparse.Namespace, found: Found) -> TrainConfig:
     return train
 
 
-def load_data(train: TrainConfig, found: Found, **options: Any) -> Any:
+def load_data(train: TrainConfig, location: ModelLocation, **options: Any) -> Any:
     """The DataSet, in the model's image size.
 
     Raises:
       ValueError: the data cannot be read, or the model is for other images.
     """
-    config = found.config
+    config = location.config
     data = data_loaders.load(
         train.problem,
         data_dir=train.image_dir or train.data_dir,
@@ -63,5 +63,5 @@ def load_data(train: TrainConfig, found: Found, **options: Any) -> Any:
         **options,
     )
     if tuple(data.image_shape) != config.image_shape:
-        raise CommandError(f"{found.path} is for images {config.image_shape}, {data.name} has {data.image_shape}")
+        raise CommandError(f"{location.path} is for images {config.image_shape}, {data.name} has {data.image_shape}")
     return data

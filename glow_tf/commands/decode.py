@@ -31,12 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """See the module."""
-    args.found = find_model(args.model)
-    if args.found.config.channels not in (1, 3):
-        raise CommandError(f"PNGs have 1 or 3 channels; {args.model} is for {args.found.config.channels}")
+    args.location = find_model(args.model)
+    if args.location.config.channels not in (1, 3):
+        raise CommandError(f"PNGs have 1 or 3 channels; {args.model} is for {args.location.config.channels}")
     if not args.latents.is_file():
         raise CommandError(f"{args.latents}: there is no such file")
-    outputs.check_pixels(1, args.found.config.height, args.found.config.image_width, args.scale)
+    outputs.check_pixels(1, args.location.config.height, args.location.config.image_width, args.scale)
     check_out_folder(args.out)
 
 
@@ -47,17 +47,17 @@ def run(args: argparse.Namespace) -> None:
     from glow_tf.commands.models import open_model, warn_of_another
     from glow_tf.latents.files import read_latents
 
-    held = read_latents(args.latents, args.found.config.dimensions)
-    opened = open_model(args.found, args.weights)
-    warn_of_another(opened.glow, held.model, args.latents)
+    held = read_latents(args.latents, args.location.config.dimensions)
+    loaded = open_model(args.location, args.weights)
+    warn_of_another(loaded.glow, held.model, args.latents)
     args.out.mkdir(parents=True, exist_ok=True)
     names = iter(file_names(held.names))
     with Progress("decoding", len(held.latents)) as progress:
         for latents in in_batches(held.latents, args.batch):
-            for image in decode_batch(opened.glow, latents, held.label):
+            for image in decode_batch(loaded.glow, latents, held.label):
                 outputs.write_raster(args.out / f"{next(names)}.png", image[None], 1, args.scale)
             progress.update(len(latents))
-    print(f"{args.out}: {len(held.latents)} images; {opened.weights}")
+    print(f"{args.out}: {len(held.latents)} images; {loaded.weights}")
 
 
 def file_names(names: Sequence[str]) -> list[str]:

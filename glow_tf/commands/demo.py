@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Settles images and whether faces are aligned."""
-    args.found = find_model(args.model)
-    config = args.found.config
+    args.location = find_model(args.model)
+    config = args.location.config
     if config.channels not in (1, 3):
         raise CommandError(f"pictures have 1 or 3 channels; {args.model} is for {config.channels}")
     if args.attributes is not None and not args.attributes.is_file():
@@ -62,7 +62,7 @@ def check(args: argparse.Namespace) -> None:
     if args.names is not None and args.attributes is None:
         raise CommandError("--names are of attributes: give --attributes too")
     if args.images is not None:
-        check_images(args, args.found)
+        check_images(args, args.location)
     if args.faces is None:
         args.faces = config.channels == 3 and config.height == config.image_width >= _SMALLEST_FACES
     if args.faces and config.channels != 3:
@@ -91,10 +91,10 @@ def run(args: argparse.Namespace) -> None:
     from glow_tf.serving.demo.uploads import Uploads
 
     examples = None if args.images is None else _read(args)
-    opened = open_model(args.found, args.weights)
-    attributes, names = _attributes(args, opened.glow)
-    editor = Editor(opened.glow, attributes, names)
-    uploads = Uploads(args.found.config, tuple(args.eyes or EYES) if args.faces else None)
+    loaded = open_model(args.location, args.weights)
+    attributes, names = _attributes(args, loaded.glow)
+    editor = Editor(loaded.glow, attributes, names)
+    uploads = Uploads(args.location.config, tuple(args.eyes or EYES) if args.faces else None)
     if examples is None:
         examples = editor.sample(_SAMPLES, 0.7)
     editor.picture(editor.encode(examples[0]), alphas=[0] * len(names))  # TensorFlow's first calls take seconds
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM):  # before anybody can know of the page, and stop it
         signal.signal(signal_number, lambda *_: stopped.set())
     with serving(lambda: build(editor, uploads, examples, title), args.port) as address:
-        print(f"{address} shows {opened.weights}; Ctrl-C stops it", flush=True)
+        print(f"{address} shows {loaded.weights}; Ctrl-C stops it", flush=True)
         stopped.wait()
 
 
@@ -121,7 +121,7 @@ def _attributes(args: argparse.Namespace, model: Any) -> tuple[Any, tuple[str, .
 
     if args.attributes is None:
         return None, ()
-    attributes = read_attributes(args.attributes, args.found.config.dimensions)
+    attributes = read_attributes(args.attributes, args.location.config.dimensions)
     warn_of_another(model, attributes.model, args.attributes)
     unknown = [name for name in args.names or () if name not in attributes.names]
     if unknown:

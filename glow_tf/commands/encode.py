@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Settles places and label."""
-    args.found = find_model(args.model)
-    check_images(args, args.found)
+    args.location = find_model(args.model)
+    check_images(args, args.location)
     args.label = label_of(args)
     check_out(args.out, [".npz"])
 
@@ -47,15 +47,15 @@ def run(args: argparse.Namespace) -> None:
     from glow_tf.latents.files import write_latents
 
     places = expand(args)
-    opened = open_model(args.found, args.weights)
+    loaded = open_model(args.location, args.weights)
 
     def batches() -> Iterator[np.ndarray]:
         with Progress("encoding", len(places)) as progress:
             for images in read_batches(args, places, args.batch):
-                yield encode_batch(opened.glow, images, args.label)
+                yield encode_batch(loaded.glow, images, args.label)
                 progress.update(len(images))
 
     names = [printable(place.name) for place in places]
-    dimensions = args.found.config.dimensions
-    write_latents(args.out, batches(), names, dimensions, args.label, opened.glow.fingerprint())
-    print(f"{args.out}: latents of {len(places)} images, {dimensions} numbers each; {opened.weights}")
+    dimensions = args.location.config.dimensions
+    write_latents(args.out, batches(), names, dimensions, args.label, loaded.glow.fingerprint())
+    print(f"{args.out}: latents of {len(places)} images, {dimensions} numbers each; {loaded.weights}")

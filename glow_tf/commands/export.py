@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """See the module."""
-    args.found = find_model(args.model)
-    if args.found.version is not None:
+    args.location = find_model(args.model)
+    if args.location.version is not None:
         raise CommandError(f"{args.model} is an export already")
     check_out_folder(args.out, "OUT")
 
@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> None:
     from glow_tf.serving.export import check_export_folder, export_saved_model
 
     check_export_folder(args.out)
-    opened = open_model(args.found, args.weights)
-    assert isinstance(opened.glow, Glow)  # check() has refused exports
-    written = export_saved_model(opened.glow, args.out, weights=opened.weights)
+    loaded = open_model(args.location, args.weights)
+    assert isinstance(loaded.glow, Glow)  # check() has refused exports
+    written = export_saved_model(loaded.glow, args.out, weights=loaded.weights)
     size = sum(path.stat().st_size for path in written.rglob("*") if path.is_file())
-    print(f"{written}: {size / 1e6:.1f} MB; {opened.weights}")
+    print(f"{written}: {size / 1e6:.1f} MB; {loaded.weights}")

@@ -15,7 +15,7 @@ _WEIGHTS = "weights.npz"
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class ModelLocation:
     """A folder with a model in it.
 
     Attributes:
@@ -33,7 +33,7 @@ class Found:
     version: Path | None = None
 
 
-def find_model(path: Path) -> Found:
+def find_model(path: Path) -> ModelLocation:
     """Recognises what `path` holds, reading nothing but its configuration.
 
     Raises:
@@ -51,14 +51,14 @@ def find_model(path: Path) -> Found:
     if (path / _WEIGHTS).is_file():
         if not (path / "config.json").is_file():
             raise CommandError(f"{path}: there are weights, but no config.json that says of what model")
-        return Found(path, GlowConfig.from_json(path / "config.json"))
+        return ModelLocation(path, GlowConfig.from_json(path / "config.json"))
     config = read_config(path)
     if config is None:
         return _of_export(path)
     return _of_run(path, config, None)
 
 
-def _of_export(path: Path) -> Found:
+def _of_export(path: Path) -> ModelLocation:
     version = find_version(path)
     if version is None:
         raise CommandError(
@@ -66,9 +66,9 @@ def _of_export(path: Path) -> Found:
         )
     if not config_path(version).is_file():
         raise CommandError(f"{version}: a SavedModel, but not one of glow_tf (there is no {config_path(version)})")
-    return Found(path, GlowConfig.from_json(config_path(version)), version=version)
+    return ModelLocation(path, GlowConfig.from_json(config_path(version)), version=version)
 
 
-def _of_run(path: Path, config: dict, checkpoint: Path | None) -> Found:
+def _of_run(path: Path, config: dict, checkpoint: Path | None) -> ModelLocation:
     model, train = GlowConfig.from_dict(config["model"]), TrainConfig.from_dict(config["train"])
-    return Found(path, model, train, checkpoint)
+    return ModelLocation(path, model, train, checkpoint)

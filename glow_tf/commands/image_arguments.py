@@ -13,7 +13,7 @@ import numpy as np
 from glow_tf.commands import outputs
 from glow_tf.commands.arguments import CommandError, check_out
 from glow_tf.commands.data import add_data, check_data, load_data
-from glow_tf.commands.folders import Found, find_model
+from glow_tf.commands.folders import ModelLocation, find_model
 from glow_tf.config import GlowConfig
 
 _OF_DATA = re.compile(r"(train|test):(\d{1,9})(?:-(\d{1,9}))?")
@@ -47,21 +47,21 @@ def check_pictures(args: argparse.Namespace, endings: Sequence[str]) -> None:
     Raises:
       CommandError: something is not there, or cannot be written.
     """
-    args.found = find_model(args.model)
-    check_images(args, args.found)
-    args.scale = outputs.scale_for(args.scale, args.found.config.height, args.found.config.image_width)
+    args.location = find_model(args.model)
+    check_images(args, args.location)
+    args.scale = outputs.scale_for(args.scale, args.location.config.height, args.location.config.image_width)
     for path in args.out if isinstance(args.out, list) else [args.out]:
         check_out(path, endings)
 
 
-def check_images(args: argparse.Namespace, found: Found) -> None:
+def check_images(args: argparse.Namespace, location: ModelLocation) -> None:
     """Settles args.places and args.data (None where no image is of the data).
 
     Raises:
       CommandError: something is not there.
     """
-    if found.config.channels not in (1, 3):
-        raise CommandError(f"image files have 1 or 3 channels; {found.path} is for {found.config.channels}")
+    if location.config.channels not in (1, 3):
+        raise CommandError(f"image files have 1 or 3 channels; {location.path} is for {location.config.channels}")
     args.places = []
     for text in args.images:
         path, of_data = Path(text), _OF_DATA.fullmatch(text)
@@ -79,7 +79,7 @@ def check_images(args: argparse.Namespace, found: Found) -> None:
         else:
             raise CommandError(f"{text}: there is no such file or folder")
     of_data_only = any(place.path is None for place in args.places)
-    args.data = check_data(args, found) if of_data_only else None
+    args.data = check_data(args, location) if of_data_only else None
 
 
 def expand(args: argparse.Namespace) -> list[Place]:
@@ -118,7 +118,7 @@ def read_batches(args: argparse.Namespace, places: list[Place], batch: int) -> I
                 images.append(of_data[place.split, place.number])
                 continue
             try:
-                images.append(read_file(place.path, args.found.config))
+                images.append(read_file(place.path, args.location.config))
             except CommandError as error:
                 bad.append(str(error))
         if bad:
@@ -148,7 +148,7 @@ def _read_data(args: argparse.Namespace, places: list[Place]) -> dict[tuple[str,
             wanted.setdefault(place.split, set()).add(place.number)
     if not wanted:
         return {}
-    data, held = load_data(args.data, args.found), {}
+    data, held = load_data(args.data, args.location), {}
     for split, numbers in wanted.items():
         there = data.n_train if split == "train" else data.n_test
         if max(numbers) >= there:
@@ -168,7 +168,7 @@ def label_of(args: argparse.Namespace) -> int:
     Raises:
       CommandError: the model has no such class.
     """
-    config: GlowConfig = args.found.config
+    config: GlowConfig = args.location.config
     if args.label is None:
         return 0
     if not config.ycond:

@@ -55,16 +55,16 @@ def run(args: argparse.Namespace) -> None:
     from glow_tf.latents.flatten import unflatten_latents
     from glow_tf.latents.interpolation import path_through
 
-    config = args.found.config
+    config = args.location.config
     places = expand(args)
     if len(places) < 2:
         raise CommandError("interpolate: at least 2 images are needed")
     outputs.check_pixels((len(places) - 1) * args.frames, config.height, config.image_width, args.scale)
     images = read_all(args, places)
-    opened = open_model(args.found, args.weights)
-    stations = encode(opened.glow, images, args.label, args.batch)
+    loaded = open_model(args.location, args.weights)
+    stations = encode(loaded.glow, images, args.label, args.batch)
     path = path_through(stations, args.frames, spherical=args.spherical)
-    pictures = decode(opened.glow, unflatten_latents(config, path), args.label, args.batch)
+    pictures = decode(loaded.glow, unflatten_latents(config, path), args.label, args.batch)
     step = args.frames - 1
     rows = np.stack([pictures[i : i + args.frames] for i in range(0, len(pictures) - 1, step)])
     for out in args.out:
@@ -73,4 +73,4 @@ def run(args: argparse.Namespace) -> None:
         else:
             outputs.write_raster(out, rows.reshape(-1, *config.image_shape), args.frames, args.scale)
     way = "spherical" if args.spherical else "linear"
-    print(f"{', '.join(map(str, args.out))}: {len(path)} images, {way}; {opened.weights}")
+    print(f"{', '.join(map(str, args.out))}: {len(path)} images, {way}; {loaded.weights}")

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     from glow_tf.latents.files import read_attributes
     from glow_tf.latents.flatten import unflatten_latents
 
-    config = args.found.config
+    config = args.location.config
     held = read_attributes(args.attributes, config.dimensions)
     directions = [direction_of(held, text, args.attributes) for text in args.names]
     if args.together:
@@ -74,17 +74,17 @@ def run(args: argparse.Namespace) -> None:
     places = expand(args)
     outputs.check_pixels(len(places) * len(directions) * args.steps, config.height, config.image_width, args.scale)
     images = read_all(args, places)
-    opened = open_model(args.found, args.weights)
-    warn_of_another(opened.glow, held.model, args.attributes)
-    latents = encode(opened.glow, images, held.label, args.batch)
+    loaded = open_model(args.location, args.weights)
+    warn_of_another(loaded.glow, held.model, args.attributes)
+    latents = encode(loaded.glow, images, held.label, args.batch)
     alphas = np.linspace(args.low, args.high, args.steps)
     moved = np.stack([along(latents, direction, alphas) for direction in directions], 1)
     flat = moved.reshape(-1, config.dimensions)
-    pictures = decode(opened.glow, unflatten_latents(config, flat), held.label, args.batch)
+    pictures = decode(loaded.glow, unflatten_latents(config, flat), held.label, args.batch)
     rows = pictures.reshape(-1, args.steps, *config.image_shape)
     outputs.write_rows(args.out, rows, args.scale, args.seconds)
     rows_are = f"{len(rows)} rows, {' + '.join(args.names) if args.together else ', '.join(args.names)}"
-    print(f"{', '.join(map(str, args.out))}: {rows_are} from {args.low:g} to {args.high:g}; {opened.weights}")
+    print(f"{', '.join(map(str, args.out))}: {rows_are} from {args.low:g} to {args.high:g}; {loaded.weights}")
 
 
 def direction_of(held: Attributes, text: str, path: Path) -> np.ndarray:

@@ -44,14 +44,14 @@ def run(args: argparse.Namespace) -> None:
     from glow_tf.commands.models import open_model
     from glow_tf.latents.flatten import unflatten_latents
 
-    config = args.found.config
+    config = args.location.config
     places = expand(args)
     columns = min(args.columns, len(places))
     outputs.check_pixels(2 * (len(places) + columns), config.height, config.image_width, args.scale)
     images = read_all(args, places)
-    opened = open_model(args.found, args.weights)
-    latents = encode(opened.glow, images, args.label, args.batch)
-    back = decode(opened.glow, unflatten_latents(config, latents), args.label, args.batch)
+    loaded = open_model(args.location, args.weights)
+    latents = encode(loaded.glow, images, args.label, args.batch)
+    back = decode(loaded.glow, unflatten_latents(config, latents), args.label, args.batch)
     filled = [np.concatenate([x, np.zeros([-len(x) % columns, *x.shape[1:]], np.uint8)]) for x in (images, back)]
     rows = np.stack([x.reshape(-1, columns, *x.shape[1:]) for x in filled], 1)
     outputs.write_raster(args.out, rows.reshape(-1, *config.image_shape), columns, args.scale)
@@ -61,4 +61,4 @@ def run(args: argparse.Namespace) -> None:
     line = f"{args.out}: {len(images) - wrong.sum()} of {len(images)} images came back exactly"
     if config.n_bits_x < 8:
         line += f" in their upper {config.n_bits_x} bits"
-    print(line + (f", the others within {worst} grey levels" if wrong.any() else "") + f"; {opened.weights}")
+    print(line + (f", the others within {worst} grey levels" if wrong.any() else "") + f"; {loaded.weights}")

@@ -13,9 +13,12 @@ from pathlib import Path
 def atomic_write(path: Path) -> Iterator[Path]:
     """A path with the same ending to write to; it becomes `path` if all goes well, and is removed if not.
 
+    Folders that `path` needs are made.
+
     Raises:
       OSError: the folder cannot be written to, or the disk is full.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)

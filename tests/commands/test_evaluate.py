@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 
@@ -30,6 +31,21 @@ def test_mean_and_standard_error_with_the_run_s_own_data(glow, models):
     assert "raw weights after step 7" in said
 
 
+def test_a_csv_of_every_image(glow, models, tmp_path):
+    said = glow("evaluate", models / "run", "--n", 12, "--batch", 5, "--out", "new/scores.csv")
+    with (tmp_path / "new" / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["image"]) for row in rows] == list(range(12))
+    bits = np.array([float(row["bits_per_dim"]) for row in rows])
+    assert numbers(said) == pytest.approx((bits.mean(), bits.std(ddof=1) / np.sqrt(12)), abs=1e-4)
+    data = data_loaders.load("digits")
+    assert [int(row["label"]) for row in rows] == data.labels("test")[:12].tolist()
+    x, _ = next(iter(data.test_batches(12)))
+    noise = np.random.default_rng(0).random(x.shape, np.float32) / np.float32(256)
+    wanted = glow_tf.load(models / "run" / "model").bits_per_dim(x, None, noise)
+    np.testing.assert_allclose(bits, wanted, atol=1e-4)
+
+
 def test_the_batch_does_not_matter(glow, models):
     a, b = (numbers(glow("evaluate", models / "run", "--n", 20, "--batch", batch)) for batch in (6, 20))
     assert a == pytest.approx(b, abs=2e-4)
@@ -56,6 +72,7 @@ def test_a_saved_model_needs_a_problem(glow, error, models, photos):
         (["--problem", "folder"], "needs --data_dir"),
         (["--problem", "digits"], r"is for images (8, 8, 3), digits has (8, 8, 1)"),
         (["--problem", "folder", "--data_dir", "nowhere"], "no folder nowhere"),
+        (["--problem", "digits", "--out", "scores.txt"], "--out scores.txt: the name must end in .csv"),
         (["--split", "valid"], "invalid choice: 'valid'"),
     ],
 )

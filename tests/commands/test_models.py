@@ -7,11 +7,13 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import glow_tf
 from glow_tf.commands.arguments import CommandError
 from glow_tf.commands.folders import find_model
 from glow_tf.commands.models import open_model
+from glow_tf.training import checkpoints
 from tests.commands.conftest import DIGITS, make_run
 
 ANY = "level_0/coupling/net/l_1/W"
@@ -28,7 +30,7 @@ def run(tmp_path):
 
 def test_a_run_s_newest_checkpoint_has_both_kinds(run, tmp_path):
     found = find_model(tmp_path / "run")
-    raw, polyak = open_model(found, "raw"), open_model(found, "polyak")
+    raw, polyak = open_model(found, "last"), open_model(found, "average")
     np.testing.assert_array_equal(weight(raw), run)
     np.testing.assert_array_equal(weight(polyak), 0.5 * run)
     np.testing.assert_array_equal(weight(open_model(found)), run)
@@ -47,9 +49,9 @@ def test_without_checkpoints_there_is_model(run, tmp_path):
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     found = find_model(tmp_path / "run")
     np.testing.assert_array_equal(weight(open_model(found)), run)
-    np.testing.assert_array_equal(weight(open_model(found, "raw")), run)
+    np.testing.assert_array_equal(weight(open_model(found, "last")), run)
     with pytest.raises(CommandError, match="holds the raw weights only"):
-        open_model(found, "polyak")
+        open_model(found, "average")
 
 
 def test_a_damaged_checkpoint_is_named_and_skipped(run, tmp_path, capsys):
@@ -58,14 +60,37 @@ def test_a_damaged_checkpoint_is_named_and_skipped(run, tmp_path, capsys):
     found = find_model(tmp_path / "run")
     assert open_model(found).weights == f"raw weights of {tmp_path / 'run' / 'model'}"
     assert f"{newest / 'weights.npz'}: 7 bytes" in capsys.readouterr().err
-    assert open_model(found, "polyak").weights == "Polyak average after step 3"
+    assert open_model(found, "average").weights == "Polyak average after step 3"
     with pytest.raises(ValueError, match="7 bytes"):
         open_model(find_model(newest))
 
 
 def test_one_checkpoint(run, tmp_path):
     oldest = sorted((tmp_path / "run" / "checkpoints").glob("*-*"))[0]
-    assert open_model(find_model(oldest), "polyak").weights == "Polyak average after step 3"
+    assert open_model(find_model(oldest), "average").weights == "Polyak average after step 3"
+
+
+@pytest.mark.parametrize(("polyak", "kind", "factor"), [(False, "raw weights", 1), (True, "Polyak average", 0.5)])
+def test_the_best_checkpoint_has_what_the_run_evaluates_with(tmp_path, polyak, kind, factor):
+    glow = make_run(tmp_path / "run", polyak=polyak, **DIGITS)
+    location = find_model(tmp_path / "run")
+    with pytest.raises(CommandError, match="has no best checkpoint"):
+        open_model(location, "best")
+    variables = glow.named_variables()
+    variables[ANY].assign_add(np.ones(variables[ANY].shape, np.float32))
+    best = variables[ANY].numpy()
+    average = {name: tf.Variable(0.5 * variable) for name, variable in variables.items() if variable.trainable}
+    groups = {"weights": variables, "optimizer": {"t": tf.Variable(9)}, "average": average}
+    checkpoints.save(tmp_path / "run" / "checkpoints", groups, {"step": 9}, best=True)
+    variables[ANY].assign_add(np.ones(variables[ANY].shape, np.float32))
+    for step in (10, 11, 12):
+        checkpoints.save(tmp_path / "run" / "checkpoints", groups, {"step": step})
+    chosen = open_model(location, "best")
+    assert chosen.weights == f"{kind} after step 9"
+    np.testing.assert_array_equal(weight(chosen), factor * best)
+    newest = sorted((tmp_path / "run" / "checkpoints").glob("*-*"))[-1]
+    with pytest.raises(CommandError, match="is one checkpoint; give its run's folder"):
+        open_model(find_model(newest), "best")
 
 
 def test_a_run_that_has_saved_nothing(run, tmp_path):
@@ -79,7 +104,7 @@ def test_a_saved_model(run, tmp_path):
     opened = open_model(find_model(tmp_path / "run" / "model"))
     np.testing.assert_array_equal(weight(opened), run)
     with pytest.raises(CommandError, match="one set of weights"):
-        open_model(find_model(tmp_path / "run" / "model"), "raw")
+        open_model(find_model(tmp_path / "run" / "model"), "last")
 
 
 def test_folders_without_a_model(error, tmp_path):

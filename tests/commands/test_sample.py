@@ -44,6 +44,30 @@ def test_several_temperatures_are_rows_of_the_same_latents(glow, models, tmp_pat
     assert np.abs(grid[1].astype(int) - wanted).max() <= 1
 
 
+def test_a_folder_of_single_images(glow, models, tmp_path, monkeypatch):
+    """As many as wanted, drawn in parts: the first part is what a picture shows."""
+    wanted = glow_tf.load(models / "rgb").sample(3, temperature=0.6, seed=3).numpy()
+    monkeypatch.setattr("glow_tf.commands.sample._CHUNK", 3)
+    words = ["sample", models / "rgb", "--n", 7, "--temperature", 0.6, "--seed", 3, "--out", "a/b"]
+    for batch in (2, 5):
+        assert "a/b: 7 samples, temperature 0.6" in glow(*words, "--batch", batch)
+    names = sorted(path.name for path in (tmp_path / "a/b").iterdir())
+    assert names == [f"{i:05d}.png" for i in range(7)]
+    images = np.stack([picture(tmp_path / "a/b" / name) for name in names])
+    assert np.abs(images[:3].astype(int) - wanted).max() <= 1
+    assert len(np.unique(images.reshape(7, -1), axis=0)) == 7
+
+
+def test_a_folder_for_each_temperature_and_classes_in_turn(glow, models, tmp_path):
+    glow("sample", models / "classes", "--n", 4, "--temperature", 0, 0.7, "--out", "out")
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("00003.png")) == [
+        "out/T0.00/00003.png", "out/T0.70/00003.png"
+    ]  # fmt: skip
+    cold = [picture(tmp_path / f"out/T0.00/{i:05d}.png") for i in range(4)]
+    np.testing.assert_array_equal(cold[0], cold[3])  # three classes
+    assert (cold[0] != cold[1]).any()
+
+
 def test_tiny_images_are_enlarged(glow, models, tmp_path):
     glow("sample", models / "rgb", "--n", 1)
     assert picture(tmp_path / "samples.png").shape == (32, 32, 3)
@@ -68,13 +92,18 @@ def test_classes_are_the_columns(glow, models, tmp_path):
         (["--n", "9000000"], "more than 268435456 pixels"),
         (["--label", "1"], "not class-conditional"),
         (["--columns", "2", "--temperature", "0", "1"], "--columns is for one temperature"),
-        (["--out", "x.bmp"], "must end in .png"),
-        (["--out", "nowhere/x.png"], "there is no folder nowhere"),
+        (["--out", "other"], "other holds other images, such as other/cat.png"),
+        (["--out", "file/x.png"], "file is a file; a folder is needed"),
+        (["--out", "file"], "file is a file; a folder is needed"),
+        (["--out", "singles", "--columns", "2"], "--columns is for one picture"),
         (["--sed", "1"], "unrecognized arguments: --sed 1"),
         (["--polyak"], "holds one set of weights"),
     ],
 )
-def test_wrong_arguments(error, models, words, what):
+def test_wrong_arguments(error, models, tmp_path, words, what):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "cat.png").write_text("")
     assert what in error("sample", models / "rgb", *words)
 
 

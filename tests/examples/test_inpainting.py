@@ -89,7 +89,7 @@ def test_digits_of_another_model_or_number_are_refused(glow):
         (["--burn_in", "0"], "--burn_in: '0'"),
         (["--images", "-1"], "--images: '-1'"),
         (["--seed", "-1"], "--seed: '-1'"),
-        (["--out", "no/such/folder.png"], "there is no folder"),
+        (["--out", f"{__file__}/x.png"], "is a file; a folder is needed"),
         (["--out", "picture.jpg"], "must end in .png"),
         ([], "there is no such folder"),
     ],
