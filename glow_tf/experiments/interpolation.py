@@ -1,0 +1,42 @@
+"""interpolation: from one image to another through the latents (figure 5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from glow_tf.experiments import charts, drawing, one_model
+from glow_tf.experiments.study import Run, Study
+from glow_tf.latents.interpolation import interpolate
+
+ABOUT = "straight paths through the latents between two images"
+SOURCE = "Glow, figure 5"
+PUBLISHED = {"paths": "realistic images all the way, with smooth changes"}
+PROBLEMS = {"tiny": "digits", "small": "folder", "paper": "celeba"}
+ONE_MODEL = True
+PAPER_SIZE, PAPER_WORKERS = 256, 40
+_PAIRS, _FRAMES = 4, 9
+
+
+def runs(study: Study) -> dict[str, Run]:
+    """One training."""
+    return one_model.run(study)
+
+
+def conclude(study: Study) -> dict[str, Any]:
+    """A row for each pair; how likely the images between are, beside the ends."""
+    glow = study.model()
+    flat, y = drawing.ends(study, glow, 2 * _PAIRS)
+    y[1::2] = y[::2]  # a path stays in the class of its first image
+    weights = np.linspace(0, 1, _FRAMES)
+    paths = np.stack([interpolate(flat[2 * i], flat[2 * i + 1], weights) for i in range(_PAIRS)])
+    pictures = drawing.of_latents(glow, paths, y[::2, np.newaxis])
+    drawn, (axis,) = charts.figure(1, width=6.0)
+    charts.rows(axis, pictures, title=f"between {study.ends}")
+    charts.published(drawn, study)
+    charts.save(drawn, study.picture())
+    labels = np.repeat(y[::2], _FRAMES)
+    bits = np.asarray(glow.bits_per_dim(pictures.reshape(-1, *glow.config.image_shape), labels))
+    means = bits.reshape(_PAIRS, _FRAMES).mean(0)
+    return {"bits/dim at the ends": float(means[[0, -1]].mean()), "halfway": float(means[_FRAMES // 2])}
