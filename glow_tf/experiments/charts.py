@@ -68,4 +68,4 @@ def published(drawn: Any, study: Any) -> None:
     text = "; ".join(f"{name}: {results.text(value)}" for name, value in study.module.PUBLISHED.items())
     data = study.data.describe() if study.data else "images of noise"
     note = f"{study.module.SOURCE}. {text}. Here: scale {study.scale}, {data}"
-    drawn.supxlabel("\n".join(textwrap.wrap(note, 110)), fontsize=8)
+    drawn.supxlabel("\n".join(textwrap.wrap(note, int(15 * drawn.get_figwidth()))), fontsize=8)

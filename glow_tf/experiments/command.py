@@ -98,4 +98,4 @@ def _check(args: argparse.Namespace) -> None:
     if args.preset is not None and (args.name, args.scale) != ("likelihood", "paper"):
         raise ExperimentError("--preset is for `likelihood --scale paper`")
     if importlib.util.find_spec("matplotlib") is None:
-        raise ExperimentError("matplotlib is needed for the picture: pip install matplotlib")
+        raise ExperimentError("matplotlib is needed for the picture: pip install 'glow_tf[experiments]'")
