@@ -117,7 +117,7 @@ def run_python(code: str, cwd: Path) -> str:
 
 def test_installing_takes_tensorflow_and_numpy_only() -> None:
     assert {r.name for r in asked_for()} == {"tensorflow", "numpy"}
-    assert set(PROJECT["optional-dependencies"]) == {"train", "tfp", "demo", "test", "dev"}
+    assert set(PROJECT["optional-dependencies"]) == {"train", "tfp", "demo", "experiments", "test", "dev"}
 
 
 def tensorflow_range() -> SpecifierSet:
@@ -185,12 +185,12 @@ def test_every_pin_is_exact(pins: dict[str, Requirement]) -> None:
         assert re.fullmatch(r"==[^*,]+", str(pin.specifier)), pin
 
 
-@pytest.mark.parametrize("requirement", asked_for("train", "tfp", "demo", "test", "dev"), ids=str)
+@pytest.mark.parametrize("requirement", asked_for("train", "tfp", "demo", "experiments", "test", "dev"), ids=str)
 def test_pin_is_in_the_range_of_pyproject(requirement: Requirement, pins: dict[str, Requirement]) -> None:
     (pin,) = pins[canonicalize_name(requirement.name)].specifier
     assert requirement.specifier.contains(pin.version)
 
 
 def test_every_pin_is_asked_for(pins: dict[str, Requirement]) -> None:
-    asked = {canonicalize_name(r.name) for r in asked_for("train", "tfp", "demo", "test", "dev")}
+    asked = {canonicalize_name(r.name) for r in asked_for("train", "tfp", "demo", "experiments", "test", "dev")}
     assert set(pins) - asked == ONLY_PINNED
