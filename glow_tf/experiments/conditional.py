@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from data_loaders.progress import Progress
 from glow_tf.commands.evaluate import evaluate
-from glow_tf.commands.progress import Progress
 from glow_tf.experiments import charts, drawing
 from glow_tf.experiments.study import ExperimentError, Run, Study
 
