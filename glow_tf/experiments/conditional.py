@@ -6,6 +6,7 @@ from typing import Any
 
 from data_loaders.progress import Progress
 from glow_tf.commands.evaluate import evaluate
+from glow_tf.commands.folders import find_model
 from glow_tf.experiments import charts, drawing
 from glow_tf.experiments.study import ExperimentError, Run, Study
 
@@ -18,9 +19,11 @@ PAPER_SIZE, PAPER_WORKERS = 32, 8
 
 
 def check(study: Study) -> None:
-    """The data must have classes."""
+    """The data must have classes, and a given model a classifier."""
     if study.data.n_y < 2:
         raise ExperimentError(f"{study.data.describe()}: conditional needs classes: sub-folders of the images")
+    if study.given and not find_model(study.given).config.has_classifier:
+        raise ExperimentError(f"--model {study.given} has no classifier: it needs --ycond and --weight_y")
 
 
 def runs(study: Study) -> dict[str, Run]:
@@ -37,8 +40,6 @@ def runs(study: Study) -> dict[str, Run]:
 def conclude(study: Study) -> dict[str, Any]:
     """A grid of samples, and the means over the test set."""
     glow, data = study.model(), study.data
-    if not glow.config.has_classifier:
-        raise ExperimentError(f"{study.model_folder()} has no classifier: it needs --ycond and --weight_y")
     columns = min(10, glow.config.n_y)
     pictures = drawing.samples(glow, 5 * glow.config.n_y).reshape(5, -1, *glow.config.image_shape)[:, :columns]
     drawn, (axis,) = charts.figure(1, width=6.0)

@@ -65,11 +65,13 @@ class Study:
       out: folder of results.json, curves.csv, the picture, and runs/.
       data: the DataSet; None where the experiment needs none.
       ends: what paths through the latents start from: images or samples.
+      given: the trained run that takes the place of a training, or None.
       runs: the trainings by name.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.name, self.scale, self.out, self.ends = args.name, args.scale, args.out, args.ends
+        self.given = args.model
         self.module = experiments.find(args.name)
         self.data: Any = None
         self._args = args
@@ -129,12 +131,12 @@ class Study:
     def _load_data(self) -> None:
         if not self.module.PROBLEMS:
             return
-        if self._args.model is not None and self._args.image_dir is None and self._args.data_dir is None:
+        if self.given is not None and self._args.image_dir is None and self._args.data_dir is None:
             from glow_tf.commands.data import load_data  # the run's own data
 
-            found = find_model(self._args.model)
+            found = find_model(self.given)
             if found.train is None:
-                raise ExperimentError(f"--model {self._args.model}: no run that says which data: give --image_dir")
+                raise ExperimentError(f"--model {self.given}: no run that says which data: give --image_dir")
             self.data = load_data(found.train, found)
         else:
             problem, folder = self._problem()
@@ -149,8 +151,8 @@ class Study:
             check(self)
 
     def _image_size(self) -> Any:
-        if self._args.model is not None:
-            config = find_model(self._args.model).config
+        if self.given is not None:
+            config = find_model(self.given).config
             return config.height, config.image_width
         return _MODEL[self.scale].get("image_size") or self.module.PAPER_SIZE
 
@@ -169,7 +171,7 @@ class Study:
           ExperimentError: the folder holds something else.
         """
         problem = self._problem() if self.module.PROBLEMS else None
-        settings = {"name": self.name, "scale": self.scale, "model": str(self._args.model or ""), "data": problem}
+        settings = {"name": self.name, "scale": self.scale, "model": str(self.given or ""), "data": problem}
         settings |= {"runs": {name: [dict(run.model), dict(run.train)] for name, run in self.runs.items()}}
         text = json.dumps(settings, indent=1) + "\n"
         path = self.out / "study.json"
@@ -217,7 +219,7 @@ class Study:
 
     def model_folder(self) -> Path:
         """Of the one model of the study: --model, or what was trained."""
-        return self._args.model or self.folder(next(iter(self.runs)))
+        return self.given or self.folder(next(iter(self.runs)))
 
     def model(self, name: str = "", weights: str | None = None) -> Any:
         """The trained model of a run, or that of --model; weights: "polyak", "raw", or None for the run's default."""
