@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from data_loaders.progress import Progress
-from glow_tf.commands.evaluate import evaluate
 from glow_tf.commands.folders import find_model
-from glow_tf.experiments import charts, drawing
+from glow_tf.experiments import charts, drawing, results
 from glow_tf.experiments.study import ExperimentError, Run, Study
 
 ABOUT = "class-conditional samples, a column for each class, and the classifier's error with weight_y"
@@ -39,18 +37,11 @@ def runs(study: Study) -> dict[str, Run]:
 
 def conclude(study: Study) -> dict[str, Any]:
     """A grid of samples, and the means over the test set."""
-    glow, data = study.model(), study.data
+    glow = study.model()
     columns = min(10, glow.config.n_y)
     pictures = drawing.samples(glow, 5 * glow.config.n_y).reshape(5, -1, *glow.config.image_shape)[:, :columns]
     drawn, (axis,) = charts.figure(1, width=6.0)
     charts.rows(axis, pictures, title="samples at temperature 0.7; columns are classes")
     charts.published(drawn, study)
     charts.save(drawn, study.picture())
-    with Progress("evaluating", data.n_test) as progress:
-        result = evaluate(glow, data.test_batches(50), data.n_test, 0, progress)
-    return {
-        "bits/dim": result.bits_per_dim,
-        "standard error": result.standard_error,
-        "classified wrong": result.pred_error,
-        "wrong by chance": 1 - 1 / glow.config.n_y,
-    }
+    return {**results.evaluation(glow, study.data), "wrong by chance": 1 - 1 / glow.config.n_y}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from data_loaders.progress import Progress
-from glow_tf.commands.evaluate import evaluate
-from glow_tf.experiments import charts
+from glow_tf.experiments import charts, results
 from glow_tf.experiments.study import Run, Study
 
 ABOUT = "bits/dim on the test set with standard error, raw and averaged weights"
@@ -34,17 +32,14 @@ def runs(study: Study) -> dict[str, Run]:
 
 def conclude(study: Study) -> dict[str, Any]:
     """Both kinds of weights over the whole test set."""
-    found, data = {}, study.data
-    for weights, label in (("raw", "raw weights"), ("polyak", "averaged weights")):
-        with Progress("evaluating", data.n_test) as progress:
-            result = evaluate(study.model(weights=weights), data.test_batches(50), data.n_test, 0, progress)
-        found[label] = {"bits/dim": result.bits_per_dim, "standard error": result.standard_error}
+    kinds = {"raw weights": "last", "averaged weights": "average"}
+    found = {name: results.evaluation(study.model(weights=weights), study.data) for name, weights in kinds.items()}
     drawn, (axis,) = charts.figure(1)
     published = {name: (bits, 0.0) for name, bits in PUBLISHED.items()}
     ours = {label: (numbers["bits/dim"], numbers["standard error"]) for label, numbers in found.items()}
     for names, color in ((published, "tab:gray"), (ours, "tab:blue")):
         axis.barh(list(names), [v for v, _ in names.values()], xerr=[e for _, e in names.values()], color=color)
-    axis.set(xlabel="bits/dim", title=f"{data.name}, {study.scale}; gray: the paper")
+    axis.set(xlabel="bits/dim", title=f"{study.data.name}, {study.scale}; gray: the paper")
     charts.published(drawn, study)
     charts.save(drawn, study.picture())
     return {"test": found}

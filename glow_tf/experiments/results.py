@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,18 @@ def last(logdir: Path) -> dict[str, Any]:
         "epochs": test["epoch"],
         "minutes": round(train["train_time"] / 60, 1),
     }
+
+
+def evaluation(glow: Any, data: Any) -> dict[str, Any]:
+    """Bits/dim over the whole test set, its standard error, and the share that the classifier gets wrong (or None)."""
+    from data_loaders.progress import Progress
+    from glow_tf.commands.evaluate import evaluate
+
+    with Progress("evaluating", data.n_test) as progress:
+        result = evaluate(glow, data.test_batches(50), data.n_test, 0, progress)
+    bits = result.bits_per_dim
+    error = float(bits.std(ddof=1) / math.sqrt(len(bits)))
+    return {"bits/dim": float(bits.mean()), "standard error": error, "classified wrong": result.pred_error}
 
 
 def write(study: Any, found: Mapping[str, Any]) -> None:

@@ -222,7 +222,7 @@ class Study:
         return self.given or self.folder(next(iter(self.runs)))
 
     def model(self, name: str = "", weights: str | None = None) -> Any:
-        """The trained model of a run, or that of --model; weights: "polyak", "raw", or None for the run's default."""
+        """The trained model of a run, or that of --model; weights: as --weights of the commands."""
         from glow_tf.commands.models import open_model
 
         return open_model(find_model(self.folder(name) if name else self.model_folder()), weights).glow

@@ -136,12 +136,12 @@ def test_a_stopped_experiment_resumes(tmp_path, capsys):
             [sys.executable, "-m", "glow_tf.experiments", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()},
         )  # fmt: skip
-        log, deadline = tmp_path / "runs" / name / "train.txt", time.monotonic() + 120
+        log, deadline = tmp_path / "runs" / name / "train.txt", time.monotonic() + 900
         while not (log.is_file() and log.read_text().count("\n") > 1):  # its first epoch is over
             assert process.poll() is None and time.monotonic() < deadline, process.communicate()
             time.sleep(0.05)
         process.send_signal(number)
-        return process.communicate(timeout=60), process.returncode
+        return process.communicate(timeout=600), process.returncode
 
     (_, errors), code = stop("shallow", signal.SIGINT)
     assert code == 130 and "stopped; the same command resumes" in errors
