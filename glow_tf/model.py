@@ -13,10 +13,13 @@ import tensorflow as tf
 
 from glow_tf.config import GlowConfig
 from glow_tf.flow import quantization
+from glow_tf.flow.functions import ModelFunctions
 from glow_tf.flow.level import FlowLevel
 from glow_tf.flow.memory import MEMORY
 from glow_tf.flow.multiscale import Encoding, MultiScaleFlow
-from glow_tf.inputs import check_images, check_labels, check_latents, check_noise
+from glow_tf.inputs import check_images, check_labels, check_latents
+from glow_tf.interface import ImageModel
+from glow_tf.latents.flatten import flatten_latents
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.prior import TopPrior
 from glow_tf.layers.split import Split
@@ -28,7 +31,7 @@ _PRECISIONS = {
 }
 
 
-class Glow(MultiScaleFlow, tf.Module):
+class Glow(ImageModel, MultiScaleFlow, tf.Module):
     """A flow of L levels of K steps, with learned priors (paper, section 3 and figure 2b).
 
     The model is one bijection between continuous images x [N, H, W, C] and L latents eps_i [N, H_i, W_i, C_i] that are
@@ -81,7 +84,9 @@ class Glow(MultiScaleFlow, tf.Module):
             ZeroLinear(channels[-1], config.n_y, name="classifier", **part) if config.has_classifier else None
         )
         self.initialized = tf.Variable(initial_value=False, trainable=False, name="initialized")
-        self._compile()
+        self._functions: ModelFunctions | None = None
+        # once, so for the size that it has: known sizes make a smaller graph
+        self._traced_initialize = tf.function(self._initialize, autograph=False)
 
     # Likelihood
 
@@ -104,7 +109,7 @@ class Glow(MultiScaleFlow, tf.Module):
           loss = bits_x + weight_y * bits_y; bits_x: bits per subpixel; bits_y: bits of the label (0 without a
           classifier); pred_error: 1 where the classifier is wrong (1 without one); each [N].
         """
-        noise = self._fresh_noise(x) if noise is None else noise
+        noise = self._noise_for(x, None) if noise is None else noise
         return self.losses_of(x, y, noise, memory or self.memory)[0]
 
     def losses_of(
@@ -121,80 +126,13 @@ class Glow(MultiScaleFlow, tf.Module):
         loss = bits_x + self.config.weight_y * bits_y
         return {"loss": loss, "bits_x": bits_x, "bits_y": bits_y, "pred_error": pred_error}, encoding
 
-    def log_prob(self, x: Any, y: Any = None, noise: Any = None) -> tf.Tensor:
-        """log p(x) (or log p(x | y)) in nats, [N], of uint8 images x.
-
-        It is the lower bound that the dequantisation noise gives: the log-density of x + noise, minus D log(n_bins).
-        Its gradient is computed as with memory="reversible"; that of `losses` as the model's `memory` says.
-
-        Args:
-          x: uint8 [N, H, W, C].
-          y: int [N]; needed where the model is class-conditional, ignored elsewhere.
-          noise: [N, H, W, C] in [0, 1/n_bins); drawn afresh if None.
-
-        Raises:
-          ValueError: an argument has another shape, type or range.
-        """
-        x = check_images(self.config, x)
-        y = check_labels(self.config, y, x.shape[0])
-        noise = self._fresh_noise(x) if noise is None else check_noise(self.config, noise, self.dtype, x.shape[0])
-        return self._compiled_log_prob(x, y, noise)
-
-    def bits_per_dim(self, x: Any, y: Any = None, noise: Any = None) -> tf.Tensor:
-        """Bits per subpixel, [N]: -log_prob / (H W C log 2). Arguments and errors as `log_prob`."""
-        return quantization.to_bits_per_dim(self.config, self.log_prob(x, y, noise))
-
-    def classify(self, x: Any, noise: Any = None) -> tf.Tensor:
-        """Class logits [N, n_y] of uint8 images x; the noise is the middle of the bin if None.
-
-        Raises:
-          ValueError: the model has no classifier (it needs ycond and weight_y > 0), or as `log_prob`.
-        """
-        if self.classifier is None:
-            raise ValueError("this model has no classifier: it needs ycond and weight_y > 0 in its configuration")
-        x = check_images(self.config, x)
-        return self._compiled_classify(x, self._middle_or(noise, x))
-
     # Latents
-
-    def encode(self, x: Any, y: Any = None, noise: Any = None) -> list[tf.Tensor]:
-        """The L latents [N, H_i, W_i, C_i] of uint8 images x, fine to coarse, standard normal under the model.
-
-        Args:
-          x: uint8 [N, H, W, C].
-          y: int [N]; needed where the model is class-conditional.
-          noise: [N, H, W, C] in [0, 1/n_bins). None puts every subpixel in the middle of its bin, farthest from the
-            values that `decode` would round to another one.
-
-        Raises:
-          ValueError: an argument has another shape, type or range.
-        """
-        x = check_images(self.config, x)
-        y = check_labels(self.config, y, x.shape[0])
-        return self._compiled_encode(x, y, self._middle_or(noise, x))
-
-    def decode(self, eps: Sequence[Any], y: Any = None) -> tf.Tensor:
-        """The uint8 images [N, H, W, C] of L latents; decode(encode(x)) == x for 8 bits. Errors as `encode`."""
-        return quantization.to_uint8(self.config, self.decode_continuous(eps, y))
 
     def decode_continuous(self, eps: Sequence[Any], y: Any = None) -> tf.Tensor:
         """The continuous images [N, H, W, C] of L latents, nominally in [-1/2, 1/2), neither rounded nor clipped."""
         latents = check_latents(self.config, eps, self.dtype)
-        return self._compiled_decode(latents, check_labels(self.config, y, latents[0].shape[0]))
-
-    def sample(self, n: int, y: Any = None, temperature: Any = 1.0, seed: int | None = None) -> tf.Tensor:
-        """n uint8 images [n, H, W, C] from the model.
-
-        Args:
-          n: how many.
-          y: int [n]; needed where the model is class-conditional.
-          temperature: scales the latents' standard deviation: a number, or one per image [n].
-          seed: the images are a function of it; None draws others every time.
-
-        Raises:
-          ValueError: an argument has another shape, type or range.
-        """
-        return self.decode(self.sample_latents(n, temperature, seed), y)
+        label = check_labels(self.config, y, latents[0].shape[0])
+        return self.functions.from_flat(flatten_latents(latents), label)[0]
 
     # Initialisation and variables
 
@@ -207,8 +145,8 @@ class Glow(MultiScaleFlow, tf.Module):
         if x.shape[0] == 0:
             raise ValueError("data-dependent initialisation needs at least one image")
         check_labels(self.config, y, x.shape[0], needed=False)
-        noise = self._fresh_noise(x) if noise is None else check_noise(self.config, noise, self.dtype, x.shape[0])
-        self._compiled_initialize(x, noise)
+        noise = self._noise_for(x, noise)
+        self._traced_initialize(x, noise)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Every variable by its name, such as "level_0/actnorm/b"; those of a level hold its K steps."""
@@ -222,45 +160,28 @@ class Glow(MultiScaleFlow, tf.Module):
             sha.update(np.asarray(variable).tobytes())
         return sha.hexdigest()[:16]
 
-    # Behind the public methods
+    # Behind the public methods of ImageModel
 
-    def _compile(self) -> None:
-        """One traced function per method, for every batch size: y and noise are always given inside."""
-        config = self.config
-        images = tf.TensorSpec([None, *config.image_shape], tf.uint8)
-        noise = tf.TensorSpec([None, *config.image_shape], self.dtype)
-        labels = tf.TensorSpec([None], tf.int32)
-        latents = [tf.TensorSpec([None, *shape], self.dtype) for shape in config.latent_shapes()]
+    @property
+    def functions(self) -> ModelFunctions:
+        """The traced functions that methods, bijectors and distributions of this model share."""
+        if self._functions is None or self._functions.model is not self:  # another's, where the model was copied
+            self._functions = ModelFunctions(self)
+        return self._functions
 
-        def compiled(function: Any, *signature: Any) -> Any:
-            return tf.function(function, input_signature=signature, autograph=False)
+    def _log_prob(self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        return self.functions.log_prob(images, label, noise)
 
-        self._compiled_log_prob = compiled(
-            lambda x, y, noise: self.log_prob_of(x, y, noise, "reversible")[0],
-            images,
-            labels,
-            noise,
-        )
-        self._compiled_encode = compiled(
-            lambda x, y, noise: self.to_latents(self.continuous(x, noise), y).eps,
-            images,
-            labels,
-            noise,
-        )
-        if self.classifier is not None:
-            self._compiled_classify = compiled(lambda x, noise: self.logits(self.top(x, noise)), images, noise)
-        self._compiled_decode = compiled(lambda eps, y: self.from_latents(eps, y)[0], latents, labels)
-        # once, so for the size that it has: known sizes make a smaller graph
-        self._compiled_initialize = tf.function(self._initialize, autograph=False)
+    def _logits(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        return self.functions.logits(images, noise)
+
+    def _encode(self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
+        x = self.continuous(images, self._middle_or(noise, images))
+        return self.functions.to_flat(x, label)[0]
+
+    def _decode(self, flat: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        return quantization.to_uint8(self.config, self.functions.from_flat(flat, label)[0])
 
     def _initialize(self, x: tf.Tensor, noise: tf.Tensor) -> None:
         self.walk(self.continuous(x, noise), lambda i, z: self.levels[i].initialize(z), lambda i, z: z)
         self.initialized.assign(value=True)
-
-    def _fresh_noise(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.random.uniform(tf.shape(x), 0.0, 1.0 / self.config.n_bins, self.dtype)
-
-    def _middle_or(self, noise: Any, x: tf.Tensor) -> tf.Tensor:
-        if noise is None:
-            return self.middle_of_bins(x)
-        return check_noise(self.config, noise, self.dtype, x.shape[0])

@@ -8,8 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from glow_tf.bijectors.batches import with_one_batch_dimension
-from glow_tf.bijectors.glow import GlowBijector, no_constraint
-from glow_tf.bijectors.maps import maps_of
+from glow_tf.bijectors.glow import GlowBijector, as_model, no_constraint
 from glow_tf.flow import quantization
 from glow_tf.inputs import check_noise
 from glow_tf.model import Glow
@@ -57,8 +56,8 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
         allow_nan_stats: bool = True,
         name: str = "GlowDistribution",
     ):
-        self._glow = maps_of(glow)  # under this name TFP finds it for the composite tensor
-        model = self._glow.glow
+        model = as_model(glow)
+        self._glow = model.functions  # under this name TFP finds it for the composite tensor
         self._temperature = tf.convert_to_tensor(temperature, model.dtype, name="temperature")
         value = tf.get_static_value(self._temperature)
         if value is not None and not (value > 0).all():
@@ -89,7 +88,7 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
     @property
     def model(self) -> Glow:
         """The Glow."""
-        return self._glow.glow
+        return as_model(self._glow)
 
     @property
     def temperature(self) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -10,7 +11,7 @@ import tensorflow_probability as tfp
 from glow_tf.bijectors.base import OneEvaluationBijector
 from glow_tf.bijectors.batches import with_one_batch_dimension
 from glow_tf.bijectors.labels import as_label, needed_label
-from glow_tf.bijectors.maps import maps_of
+from glow_tf.flow.functions import ModelFunctions
 from glow_tf.model import Glow
 
 
@@ -19,13 +20,21 @@ def no_constraint() -> Any:
     raise NotImplementedError("a class label is a whole number: there is no bijector from the reals to it")
 
 
+def as_model(glow: Any) -> Glow:
+    """The Glow, or that of the functions given; a ValueError for anything else."""
+    model = glow.model if isinstance(glow, ModelFunctions) else glow
+    if not isinstance(model, Glow):
+        raise ValueError(f"a glow_tf.Glow is needed, not {glow!r}")
+    return model
+
+
 class GlowBijector(OneEvaluationBijector):
     """forward: flat latents [..., D] -> continuous images [..., H, W, C]; the log-determinant holds the priors' scales.
 
     The latents are standardised, fine to coarse in the order of `glow_tf.flatten_latents`, and standard normal under
     the model: with `base = tfd.Sample(tfd.Normal(0., 1.), D)`, `tfd.TransformedDistribution(base, bijector)` is the
-    model of images, nominally in [-1/2, 1/2) (GlowDistribution is that, and more). A gradient of `inverse` is had as
-    the model's `memory` says when `inverse` is called, or traced. Everything is computed in the model's dtype, also
+    model of images, nominally in [-1/2, 1/2) (GlowDistribution is that, and more). A gradient of `inverse` is computed
+    as the model's `memory` says when `inverse` is called, or traced. Everything is computed in the model's dtype, also
     with precision="bfloat16", or the map would not be exactly invertible; `Glow.log_prob` then differs, by rounding.
 
     Class-conditional models need a label for every image: give it here, or to each call as `label=`. It broadcasts
@@ -43,8 +52,7 @@ class GlowBijector(OneEvaluationBijector):
     """
 
     def __init__(self, glow: Glow, label: Any = None, *, validate_args: bool = False, name: str = "glow"):
-        self._maps = maps_of(glow)
-        self.model = self._maps.glow
+        self.model = as_model(glow)
         self.config = self.model.config
         self._label = as_label(self.config, label)
         parameters = {"glow": self.model, "label": self._label, "validate_args": validate_args, "name": name}
@@ -63,10 +71,11 @@ class GlowBijector(OneEvaluationBijector):
         return self._label
 
     def forward_and_log_det(self, x: tf.Tensor, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        return self._apply(self._maps.decode, x, 1, **kwargs)
+        return self._apply(self.model.functions.from_flat, x, 1, **kwargs)
 
     def inverse_and_log_det(self, y: tf.Tensor, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        return self._apply(self._maps.encode, y, 3, **kwargs)
+        to_flat = functools.partial(self.model.functions.to_flat, memory=self.model.memory)
+        return self._apply(to_flat, y, 3, **kwargs)
 
     def _apply(self, function: Any, x: tf.Tensor, event_ndims: int, label: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
         self._check_event_shape(x.shape, event_ndims)

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from glow_tf.config import GlowConfig
 from glow_tf.flow import quantization
-from glow_tf.latents.flatten import sample_latents
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.squeeze import squeeze2x2, unsqueeze2x2
 
@@ -143,16 +142,6 @@ class MultiScaleFlow:
         """Class logits [N, n_y] from the top z; for a model that has a classifier."""
         return ZeroLinear.apply(self.classifier.weights(), tf.reduce_mean(top, [1, 2]))
 
-    # What is drawn for it
-
-    def sample_latents(self, n: Any, temperature: Any = 1.0, seed: Any = None) -> list[tf.Tensor]:
-        """L latents of n images: standard normal, times the temperature (a number or [n])."""
-        return sample_latents(self.config, n, temperature, seed, self.dtype)
-
     def draw_noise(self, shape: Any, seed: Any) -> tf.Tensor:
         """Dequantisation noise of `shape`, uniform in [0, 1/n_bins), a function of the stateless seed [2]."""
         return quantization.uniform_noise(self.config, shape, seed, self.dtype)
-
-    def middle_of_bins(self, x: tf.Tensor) -> tf.Tensor:
-        """The noise that puts every subpixel of x in the middle of its bin."""
-        return tf.fill(tf.shape(x), tf.constant(0.5 / self.config.n_bins, self.dtype))

@@ -27,6 +27,11 @@ def to_uint8(config: GlowConfig, x: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(x, 0.0, 255.0), tf.uint8)
 
 
+def middle_of_bins(config: GlowConfig, x: tf.Tensor, dtype: Any) -> tf.Tensor:
+    """The noise that puts every subpixel of x in the middle of its bin."""
+    return tf.fill(tf.shape(x), tf.constant(0.5 / config.n_bins, dtype))
+
+
 def quantization_log_prob(config: GlowConfig) -> float:
     """-D log(n_bins) in nats: what the log-density of the continuous image counts for one of n_bins values."""
     return -config.dimensions * math.log(config.n_bins)

@@ -13,8 +13,9 @@ from typing import Any
 import tensorflow as tf
 
 from glow_tf.flow import quantization
+from glow_tf.flow.functions import ModelFunctions
 from glow_tf.flow.multiscale import MultiScaleFlow
-from glow_tf.latents.flatten import flatten_latents, unflatten_latents
+from glow_tf.latents.flatten import flatten_latents, sample_latents
 
 SIGNATURES = ("bits_per_dim", "log_prob", "encode", "decode", "sample")
 _ALL = -1  # of the numbers of a shape are in a message, not the first three
@@ -31,7 +32,7 @@ class Signatures(tf.Module):
     def __init__(self, model: MultiScaleFlow, constants: dict[str, tf.Variable]):
         super().__init__(name="glow")
         self.constants = constants
-        config, dtype = model.config, model.dtype
+        functions, config, dtype = ModelFunctions(model), model.config, model.dtype
         images = tf.TensorSpec([None, *config.image_shape], tf.uint8, "images")
         label = tf.TensorSpec([None], tf.int32, "label")
         latents = tf.TensorSpec([None, config.dimensions], dtype, "latents")
@@ -47,7 +48,7 @@ class Signatures(tf.Module):
             images = checked_shape("images", images, config.image_shape)
             noise = checked_noise(noise, images)
             y = checked_label(model, label, tf.shape(images)[0])
-            return {"log_prob": model.log_prob_of(images, y, noise)[0]}
+            return {"log_prob": functions.log_prob(images, y, noise)}
 
         def log_prob_given_seed(images: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
             noise = model.draw_noise(tf.shape(images), tf.stack([seed, 0]))
@@ -65,22 +66,21 @@ class Signatures(tf.Module):
         def encode(images: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
             images = checked_shape("images", images, config.image_shape)
             y = checked_label(model, label, tf.shape(images)[0])
-            eps = model.to_latents(model.continuous(images, model.middle_of_bins(images)), y).eps
-            return {"latents": flatten_latents(eps)}
+            x = model.continuous(images, quantization.middle_of_bins(config, images, dtype))
+            return {"latents": functions.to_flat(x, y)[0]}
 
         @compiled(latents, label)
         def decode(latents: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
             latents = checked_shape("latents", latents, [config.dimensions])
             y = checked_label(model, label, tf.shape(latents)[0])
-            x, _ = model.from_latents(unflatten_latents(config, latents), y)
-            return {"images": quantization.to_uint8(config, x)}
+            return {"images": quantization.to_uint8(config, functions.from_flat(latents, y)[0])}
 
         @compiled(n, label, temperature, seed)
         def sample(n: tf.Tensor, label: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
             tf.debugging.assert_positive(n, "n: the number of samples must be at least 1")
             told = tf.math.is_finite(temperature) & (temperature >= 0)
             tf.debugging.Assert(told, ["temperature: it must be finite, 0 or more, not", temperature])
-            return decode(flatten_latents(model.sample_latents(n, temperature, seed)), label)
+            return decode(flatten_latents(sample_latents(config, n, temperature, seed, dtype)), label)
 
         # As attributes they are methods of the loaded object as well.
         self.bits_per_dim, self.log_prob = bits_per_dim, log_prob
@@ -92,7 +92,7 @@ class Signatures(tf.Module):
             @compiled(images, noise)
             def classify(images: tf.Tensor, noise: tf.Tensor) -> dict[str, tf.Tensor]:
                 images = checked_shape("images", images, config.image_shape)
-                return {"logits": model.logits(model.top(images, checked_noise(noise, images)))}
+                return {"logits": functions.logits(images, checked_noise(noise, images))}
 
             self.classify = classify
 
