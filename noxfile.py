@@ -17,6 +17,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "uv|virtualenv"  # uv, if it is there, takes seconds
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 nox.options.sessions = ["tests", "exchange", "wheel"]
@@ -42,7 +43,7 @@ LIBRARY += [f"tests/test_{name}.py" for name in ("config", "golden", "images", "
 @nox.parametrize("python,tensorflow,tfp", MATRIX, ids=IDS)
 def tests(session: nox.Session, tensorflow: str, tfp: str) -> None:
     """Everything but what needs Horovod, which is skipped where it is not installed."""
-    session.install(f"tensorflow=={tensorflow}", f"tensorflow-probability=={tfp}", "-e", ".[test]")
+    session.install("pip", f"tensorflow=={tensorflow}", f"tensorflow-probability=={tfp}", "-e", ".[test]")
     session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2", "--dist", "worksteal"]))
 
 
@@ -70,6 +71,7 @@ def wheel(session: nox.Session) -> None:
     """The wheel with the newest of everything that it asks for, tested away from the checkout."""
     with tempfile.TemporaryDirectory() as name:
         away = Path(name)
+        session.install("pip")
         session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", name, ".")
         (path,) = away.glob("*.whl")
         session.install("--force-reinstall", "--no-deps", str(path))
