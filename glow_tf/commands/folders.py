@@ -9,7 +9,7 @@ from glow_tf.commands.arguments import CommandError
 from glow_tf.config import GlowConfig
 from glow_tf.serving.versions import config_path, find_version
 from glow_tf.training.config import TrainConfig
-from glow_tf.training.run_folder import read_config
+from glow_tf.training.logdir import read_config
 
 _WEIGHTS = "weights.npz"
 

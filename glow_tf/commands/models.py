@@ -12,8 +12,8 @@ from glow_tf.commands.arguments import AVERAGE, BEST, LAST, PROGRAM, CommandErro
 from glow_tf.commands.folders import ModelLocation
 from glow_tf.model import Glow
 from glow_tf.serving.exported import ExportedModel
+from glow_tf.storage import checkpoints
 from glow_tf.storage.models import load as load_saved
-from glow_tf.training import checkpoints
 
 _NAMES = {AVERAGE: "Polyak average", LAST: "raw weights"}
 Model = Glow | ExportedModel  # what commands may do with either are the methods that both have

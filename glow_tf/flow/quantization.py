@@ -12,6 +12,9 @@ import tensorflow as tf
 
 from glow_tf.config import GlowConfig
 
+TRAINING, TESTING = 0x6E6F6973, 0x74657374  # streams of one seed that share nothing
+_PHILOX = 1  # TensorFlow's number for the generator
+
 
 def to_continuous(config: GlowConfig, x: tf.Tensor, noise: tf.Tensor, dtype: Any) -> tf.Tensor:
     """uint8 images [N, H, W, C] -> floor(x / 2^(8 - bits)) / n_bins - 1/2 + noise, in [-1/2, 1/2)."""
@@ -45,3 +48,29 @@ def to_bits_per_dim(config: GlowConfig, log_prob: tf.Tensor) -> tf.Tensor:
 def uniform_noise(config: GlowConfig, shape: Any, seed: Any, dtype: Any) -> tf.Tensor:
     """Dequantisation noise of `shape`, uniform in [0, 1/n_bins), a function of the stateless seed [2]."""
     return tf.random.stateless_uniform(shape, seed, 0.0, 1.0 / config.n_bins, dtype)
+
+
+def noise_at(config: GlowConfig, first: Any, count: int, *, seed: int, stream: int, dtype: tf.DType) -> tf.Tensor:
+    """Dequantisation noise of `count` images by their places in a sequence: [count, H, W, C], in [0, 1/n_bins).
+
+    The generator is counter-based and every place owns its counters, so R workers with a batch of N each draw what one
+    worker with R * N images draws.
+
+    Args:
+      config: the model's.
+      first: int64 scalar, the place of the first image.
+      count: how many images.
+      seed: of the run, 0 or above.
+      stream: TRAINING or TESTING.
+      dtype: float32 or float64.
+    """
+    per_block = 16 // dtype.size  # a block of Philox has 16 bytes
+    blocks = math.ceil(config.dimensions / per_block)
+    uniform = tf.raw_ops.StatelessRandomUniformV2(
+        shape=[count, blocks * per_block],
+        key=tf.constant([(seed ^ (stream << 32)) & 0xFFFFFFFFFFFFFFFF], tf.uint64),
+        counter=tf.stack([tf.cast(first, tf.uint64) * blocks, tf.constant(0, tf.uint64)]),
+        alg=_PHILOX,
+        dtype=dtype,
+    )
+    return tf.reshape(uniform[:, : config.dimensions], [count, *config.image_shape]) / config.n_bins

@@ -1,12 +1,30 @@
-"""Files written aside and renamed: what was there before stays until the new one is whole."""
+"""Files that a crash leaves whole: written aside, flushed to the disk, renamed; and the lock of a folder."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+WRITING = ".writing-"  # prefix of what is not complete yet
+
+
+class StorageError(ValueError):
+    """Something cannot be written: a full disk, a folder that is read-only or in use; the message says which."""
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """What the system says of a full disk or a read-only folder becomes a StorageError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
@@ -19,7 +37,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
       OSError: the folder cannot be written to, or the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=WRITING, suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -30,6 +48,78 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp's is for the owner only
         temporary.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text so that `path` has the old content or the new, whatever happens meanwhile.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
+    with storage_errors(path), atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def append(path: Path, text: str) -> None:
+    """Adds text to a file, through to the disk, or where that fails, nothing at all.
+
+    Raises:
+      StorageError: it failed.
+    """
+    data = text.encode()
+    with storage_errors(path), path.open("ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(size)
+            raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a folder's entries durable, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, what: str = "folder") -> Iterator[None]:
+    """Within it no other process has the lock of this folder, which is made where there is none.
+
+    The lock is the system's, on a file in the folder: it ends with the process, however that ends.
+
+    Args:
+      folder: the folder.
+      what: its name in errors.
+
+    Raises:
+      StorageError: another process has it, or it is not there and cannot be made, or is read-only.
+    """
+    path = folder / ".lock"
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.read(descriptor, 200).decode(errors="replace").strip()
+            raise StorageError(f"{what} {folder} is in use by another run ({who or 'of unknown origin'})") from None
+        except OSError as error:
+            print(f"warning: {path}: this file system has no locks ({error.strerror}); nothing guards the folder")
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without it
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

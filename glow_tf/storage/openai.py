@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from glow_tf.config import ConfigError, GlowConfig
 from glow_tf.model import Glow
+from glow_tf.storage.checkpoints import CheckpointError
 from glow_tf.storage.models import is_permutation
 
 _MODEL = "model/"
@@ -23,10 +24,6 @@ _AVERAGE = "/ExponentialMovingAverage"
 _SHOWN = 8  # names listed in an error
 # The reader's errors come as TensorFlow's or, by their kind, as Python's: IndexError for a file that ends too soon.
 _UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError, ValueError)
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that does not fit the configuration; the message names the variables."""
 
 
 class Entry(NamedTuple):

@@ -12,7 +12,7 @@ _HOMES = {
     "TrainConfig": "config",
     "TrainError": "config",
     "Trainer": "trainer",
-    "train": "run",
+    "train": "session",
 }
 
 __all__ = sorted(_HOMES)

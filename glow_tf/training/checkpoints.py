@@ -1,216 +1,135 @@
-"""Checkpoints: everything a run needs to go on exactly, written so that a crash cannot spoil them.
-
-A checkpoint is a folder `<step>-<serial>` of plain files:
-
-    weights.npz     every variable of the model, by name
-    optimizer.npz   step counter and moments
-    average.npz     Polyak average
-    state.json      the counters of TrainState, and which checkpoint was the best one then
-    manifest.json   size and SHA-256 of each of the above
-
-It is written under another name, flushed to disk and then renamed, so a checkpoint is there whole or
-not at all; the manifest shows later damage. No file holds pickles.
-
-Nothing random has to be kept: the order of the data is a function of (seed, epoch), augmentation of
-(seed, position), and noise of (seed, position, rollbacks); all of these are in config.json and state.json.
-"""
+"""What a run resumes from: its checkpoints on disk, and, in elastic jobs, a copy in memory."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import json
-import re
-import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from data_loaders.npz import ArrayFile
-from glow_tf.training.config import TrainError
-from glow_tf.training.files import WRITING, digest, seal, storing, sync_folder
+from glow_tf.storage import checkpoints
 from glow_tf.training.state import TrainState
-
-KEEP = 2  # the newest ones; the best stays besides
-FILES = {"weights.npz", "optimizer.npz", "average.npz", "state.json"}
-_DAMAGED = "damaged-"  # prefix of what `restore_latest` passed over
-_SHOWN = 8  # names listed in an error
-_NAME = re.compile(r"\d+-\d+")
-Groups = Mapping[str, Mapping[str, tf.Variable]]
+from glow_tf.training.trainer import Trainer
+from glow_tf.training.workers import Workers
 
 
-class CheckpointError(TrainError):
-    """A checkpoint is damaged or does not fit; the message names the file and what is wrong."""
-
-
-def save(folder: Path, groups: Groups, state: Mapping[str, Any], *, best: bool = False) -> Path:
-    """Writes a checkpoint into `folder` and removes the ones that are no longer needed.
+class CheckpointManager:
+    """Saves and restores the checkpoints of a run. Rank 0 reads and writes them.
 
     Args:
+      trainer: whose state is saved.
       folder: the run's checkpoints/.
-      groups: file stem -> variables by name.
-      state: JSON values; "step" names the checkpoint, and "best" is not free.
-      best: this is the best one so far: it is kept until a better one comes. A checkpoint says itself
-        which one is, so that a crash cannot come between the two.
 
-    Returns:
-      The checkpoint's folder. The last `KEEP` and the best one stay.
-
-    Raises:
-      StorageError: the disk is full or not writable; the checkpoints before are untouched.
+    Attributes:
+      path: where the latest checkpoint is; empty before the first.
     """
-    with storing(folder):
-        return _save(folder, groups, state, best=best)
+
+    def __init__(self, trainer: Trainer, folder: Path) -> None:
+        self.trainer, self._folder = trainer, folder
+        self._saved: TrainState | None = None
+        self._clock = time.monotonic()
+        self.path = ""
+
+    def restore(self, warn: Callable[[str], None]) -> bool:
+        """Loads the newest undamaged checkpoint and shares it with all workers.
+
+        Returns:
+          Whether there was one.
+
+        Raises:
+          CheckpointError (TrainError on the other workers): every checkpoint is damaged, or does not fit.
+        """
+        groups, workers = self.trainer.groups(), self.trainer.workers
+
+        def load() -> dict[str, Any] | None:
+            state = checkpoints.restore_latest(self._folder, groups, TrainState.from_dict, warn)
+            return state.to_dict() if state else None
+
+        values = workers.on_chief(load)
+        if values is None:
+            return False
+        workers.broadcast(self.trainer.saved_variables())
+        self.trainer.resume_at(TrainState.from_dict(values))
+        self._saved, self.path = TrainState.from_dict(values), str(self._folder)
+        return True
+
+    def save(self, *, best: bool = False) -> None:
+        """Writes a checkpoint, unless the last one is of this very moment; `path` says where it is.
+
+        Call it on all workers at once, and outside `Trainer.averaged`.
+
+        Raises:
+          DivergedError: the next step would fail. Nothing was written.
+        """
+        if self.trainer.is_averaged:
+            raise RuntimeError("the model has the averaged weights; save outside `averaged()`")
+        self.trainer.probe()
+        groups, state = self.trainer.groups(), self.trainer.state.copy()
+        if best or state != self._saved:
+            self.path = self.trainer.workers.on_chief(
+                lambda: str(checkpoints.save(self._folder, groups, state.to_dict(), best=best))
+            )
+            self._saved = state
+        self._clock = time.monotonic()
+
+    def postpone(self) -> None:
+        """After a checkpoint could not be written: the next is due in a minute."""
+        self._clock = time.monotonic() - 60 * (self.trainer.config.checkpoint_minutes - 1)
+
+    def is_due(self) -> bool:
+        """Whether the step to come should be followed by a checkpoint; the clock of rank 0 decides."""
+        config = self.trainer.config
+        if config.checkpoint_steps and (self.trainer.state.step + 1) % config.checkpoint_steps == 0:
+            return True
+        late = time.monotonic() - self._clock > 60 * config.checkpoint_minutes
+        return late and self.trainer.workers.is_chief
 
 
-def _save(folder: Path, groups: Groups, state: Mapping[str, Any], *, best: bool) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f"{WRITING}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    serial = max((int(c.name.split("-")[1]) for c in list_checkpoints(folder)), default=0) + 1
-    final = folder / f"{int(state['step']):09d}-{serial}"
-    temporary = folder / f"{WRITING}{final.name}"
-    before = best_checkpoint(folder)
-    best_name = final.name if best else before.name if before else None
-    temporary.mkdir()
-    try:
-        manifest = {}
-        for stem, variables in groups.items():
-            manifest[f"{stem}.npz"] = seal(temporary / f"{stem}.npz", variables)
-        manifest["state.json"] = seal(temporary / "state.json", {**state, "best": best_name})
-        seal(temporary / "manifest.json", manifest)
-        sync_folder(temporary)
-        temporary.rename(final)
-        sync_folder(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    _prune(folder)
-    return final
+class ElasticState:
+    """What an elastic job resumes from when workers come or go: the last committed state, on every worker.
 
+    Args:
+      workers: who shares it.
+      make: makes the trainer, the same on every worker but for the values of its weights. It must not wait for other
+        workers, because one that joins makes its own while the others wait for `share`.
 
-def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, oldest first; none where there is no such folder."""
-    found = [c for c in folder.glob("*-*") if _NAME.fullmatch(c.name) and c.is_dir()]
-    return sorted(found, key=lambda c: tuple(int(part) for part in c.name.split("-")))
-
-
-def best_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the best validation, if there is one: the newest readable checkpoint says which."""
-    for checkpoint in reversed(list_checkpoints(folder)):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            name = json.loads((checkpoint / "state.json").read_text())["best"]
-            found = name is not None and _NAME.fullmatch(name) and (folder / name).is_dir()
-            return folder / name if found else None
-    return None
-
-
-def verify(checkpoint: Path) -> None:
-    """Raises CheckpointError, naming the file, unless every file is what the manifest says."""
-    try:
-        manifest = json.loads((checkpoint / "manifest.json").read_text())
-        entries = [(name, entry["size"], entry["sha256"]) for name, entry in manifest.items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{checkpoint / 'manifest.json'}: unreadable ({error})") from None
-    if lacking := FILES - {name for name, _, _ in entries}:
-        raise CheckpointError(f"{checkpoint / 'manifest.json'}: does not list {sorted(lacking)}")
-    if surplus := {name for name, _, _ in entries} - FILES:
-        raise CheckpointError(
-            f"{checkpoint / 'manifest.json'}: lists {sorted(surplus)[:_SHOWN]}, no files of a checkpoint"
-        )
-    for name, size, sha256 in entries:
-        path = checkpoint / name
-        if not path.is_file():
-            raise CheckpointError(f"{path}: missing")
-        if path.stat().st_size != size:
-            raise CheckpointError(f"{path}: {path.stat().st_size} bytes, should be {size}")
-        if digest(path) != sha256:
-            raise CheckpointError(f"{path}: damaged (its SHA-256 is not the manifest's)")
-
-
-def restore(checkpoint: Path, groups: Groups) -> dict[str, Any]:
-    """Loads a verified checkpoint into the variables and returns its state.
-
-    Raises:
-      CheckpointError: damage, or variables that are missing, surplus or of another shape.
+    Attributes:
+      trainer: None until the run has one.
     """
-    verify(checkpoint)
-    for stem, variables in groups.items():
-        read_variables(checkpoint / f"{stem}.npz", variables)
-    try:
-        state = json.loads((checkpoint / "state.json").read_text())
-        state.pop("best", None)
-        return TrainState.from_dict(state).to_dict()
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{checkpoint / 'state.json'}: not the state of a run ({error})") from None
 
+    def __init__(self, workers: Workers, make: Callable[[], Trainer]) -> None:
+        self._workers, self._make = workers, make
+        self.trainer: Trainer | None = None
+        self._committed: tuple[TrainState, list[np.ndarray]] | None = None
 
-def restore_latest(folder: Path, groups: Groups, warn: Any = print) -> dict[str, Any] | None:
-    """Loads the newest undamaged checkpoint; each damaged one is named to `warn`.
+    def save(self) -> None:
+        """Copies the trainer's variables and counters."""
+        assert self.trainer is not None
+        self._committed = self.trainer.state.copy(), [np.array(v) for v in self.trainer.saved_variables()]
 
-    Damaged ones are then renamed to "damaged-...", out of the way of the run that goes on from an earlier step.
+    def restore(self) -> None:
+        """Undoes what came after the last `save`; everything, where there was none."""
+        if self._committed is None:
+            self.trainer = None
+            return
+        assert self.trainer is not None
+        state, arrays = self._committed
+        for variable, array in zip(self.trainer.saved_variables(), arrays, strict=True):
+            variable.assign(array)
+        self.trainer.resume_at(state.copy())
 
-    Returns:
-      Its state; None where no checkpoint was ever written.
+    def share(self) -> None:
+        """Gives every worker what rank 0 has committed.
 
-    Raises:
-      CheckpointError: there are checkpoints, but every one is damaged.
-    """
-    checkpoints = list_checkpoints(folder)
-    damaged = []
-    for checkpoint in reversed(checkpoints):
-        try:
-            verify(checkpoint)
-        except CheckpointError as error:
-            warn(f"checkpoint skipped: {error}")
-            damaged.append(checkpoint)
-            continue
-        state = restore(checkpoint, groups)
-        for other in damaged:
-            aside = other.with_name(_DAMAGED + other.name)
-            shutil.rmtree(aside, ignore_errors=True)
-            other.rename(aside)
-        return state
-    if checkpoints:
-        raise CheckpointError(f"{folder}: every checkpoint is damaged")
-    return None
-
-
-def read_variables(path: Path, variables: Mapping[str, tf.Variable]) -> None:
-    """Assigns the arrays of an .npz file to the variables of the same names, one at a time.
-
-    Raises:
-      CheckpointError: damage, or arrays that are missing, surplus, of another shape or type.
-    """
-    try:
-        with ArrayFile(path) as arrays:
-            missing, surplus = sorted(set(variables) - arrays.names), sorted(arrays.names - set(variables))
-            if missing or surplus:
-                raise CheckpointError(
-                    f"{path}: missing {missing[:_SHOWN] or 'nothing'}, surplus {surplus[:_SHOWN] or 'nothing'}"
-                )
-            for name, variable in variables.items():
-                variable.assign(arrays.read(name, functools.partial(_check, path, name, variable)))
-    except CheckpointError:
-        raise
-    except Exception as error:  # zipfile and NumPy raise a dozen kinds for damaged bytes
-        raise CheckpointError(f"{path}: damaged ({error})") from None
-
-
-def _check(path: Path, name: str, variable: tf.Variable, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    if shape != tuple(variable.shape) or dtype != variable.dtype.as_numpy_dtype:
-        raise CheckpointError(
-            f"{path}: {name} is {dtype}{list(shape)}, the model's {variable.dtype.name}{variable.shape.as_list()}"
-        )
-
-
-def _prune(folder: Path) -> None:
-    best = best_checkpoint(folder)
-    for checkpoint in list_checkpoints(folder)[:-KEEP]:
-        if checkpoint != best:
-            aside = folder / f"{WRITING}{checkpoint.name}"  # so that a crash leaves no half of a checkpoint
-            checkpoint.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
+        Call it on all workers at once, each with its trainer as it was saved or restored, or without one.
+        """
+        state = self._workers.broadcast_object(self._committed and self._committed[0].to_dict())
+        if state is None:
+            self.trainer = None  # rank 0 begins, so all do
+            return
+        self.trainer = self.trainer or self._make()
+        self._workers.broadcast(self.trainer.saved_variables())
+        self.trainer.resume_at(TrainState.from_dict(state))
+        self.save()

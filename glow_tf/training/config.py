@@ -4,155 +4,127 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from glow_tf.config import ConfigError
 
-OPTIMIZERS = ("adam", "adamax", "adam2")
-MEMORIES = ("store", "checkpoint", "reversible")
-PRECISIONS = ("float32", "bfloat16")
-COMPRESSIONS = ("none", "fp16")
-ON_NAN = ("stop", "skip", "rollback")
+_TYPES: dict[str, Any] = {"bool": bool, "int": int, "float": (int, float)}
+_BOUNDS = {
+    "least": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "most": ("at most", operator.le),
+    "below": ("below", operator.lt),
+}
+# Groups of settings in --help.
+DATA, OPTIMISATION, EVALUATION, RUN = "data", "optimisation", "evaluation", "run"
+WORKERS, OPENAI = "distributed training", "compatibility with OpenAI's code"
 
 
 class TrainError(ValueError):
-    """Training cannot start, or cannot go on, for a reason that the message names."""
+    """Training cannot start, or cannot continue, for a reason that the message names."""
 
 
-class StorageError(TrainError):
-    """Something cannot be written: a full disk, a read-only folder; the message names the file and the reason."""
+def _setting(group: str, text: str, *, default: Any, **allowed: Any) -> Any:
+    """A field of TrainConfig.
+
+    Args:
+      group: of --help.
+      text: what it is, for --help.
+      default: its value where none is given.
+      **allowed: `choices`, or bounds: `least` and `most` are allowed values themselves, `above` and `below` are not.
+    """
+    return dataclasses.field(default=default, metadata={"group": group, "help": text, **allowed})
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Every setting of a training run that is not a property of the model.
 
-    The first part has the names, defaults and meanings of the original's flags; where its meaning
-    was changed the line says "Deviation". The second part is ours.
-
-    Attributes:
-      verbose: print a line for every step.
-      restore_path: weights to start from: a run's folder, one of its checkpoints, a model/ folder,
-        or the prefix of a TF1 checkpoint of the original. Only weights; see `resume` for the rest.
-      logdir: folder of everything the run writes.
-      problem: name of the data set (`data_loaders.problems()`).
-      category: sub-set of LSUN.
-      data_dir: where the data is; empty: the problem's default.
-      dal: data augmentation level, 0 none, 1 standard, 2 extra.
-      fmap, pmap: parallel file readers and parallel maps of the data pipeline.
-      n_train: images in an epoch (of any data set, whatever its size).
-      n_test: images of the test set to use; -1 all of them.
-      n_batch_train: images per step and worker at the anchor size; see `anchor_size`.
-      n_batch_test: the same for tests. Deviation: the original ignores it. No result depends on it.
-      n_batch_init: images of the data-dependent initialisation at the anchor size.
-      optimizer: adam, adamax or adam2.
-      lr: learning rate after warm-up.
-      beta1: decay of the first moment.
-      polyak_epochs: averaging time of the second moment and of the Polyak average, in epochs.
-      weight_decay: factor on the weights at each step; 1 is off.
-      epochs: length of the run. Deviation: the original stops one epoch earlier.
-      epochs_warmup: epochs over which the learning rate grows linearly from 0.
-      epochs_full_valid: epochs between evaluations on the whole test set.
-      gradient_checkpointing: the original's spelling of `memory`: 0 stores everything.
-      anchor_size: image side for which the batch sizes are meant; others get
-        n_batch * anchor_size^2 // (height * width), at least 1.
-      n_sample: accepted, and without effect, as in the original.
-      epochs_full_sample: epochs between sample grids (and after epochs 1 and 10).
-      seed: of initial weights, data order and noise.
-      memory: how gradients are had: store, checkpoint or reversible; None: see `resolve_memory`.
-      precision: of the coupling networks: float32 or bfloat16.
-      compression: of gradients on their way between workers: none or fp16.
-      polyak: evaluate, sample and save model/ with the Polyak average instead of the weights.
-      resume: go on with the run in `logdir`.
-      image_dir: folder of images, for problem "folder".
-      steps: stop after so many steps; 0: after `epochs`.
-      train_its: steps per epoch; 0: ceil(n_train / (n_batch_train * workers)).
-      checkpoint_minutes: longest time between checkpoints.
-      checkpoint_steps: steps between checkpoints; 0: by time only.
-      commit_steps: under elastic Horovod, steps between commits: what is lost at most when a worker is lost, and how
-        long a new one waits to be let in.
-      dry_run: one step of everything, to see that the run would work.
-      skip_corrupt: go on without damaged images, with a warning, instead of ending.
-      on_nan: what follows a step whose loss or gradient is not finite, or with a 1x1 convolution close to
-        singular: stop; skip, the update is left out; rollback, to the last checkpoint, with half the learning
-        rate and fresh noise.
-      clip_grad_norm: largest global norm of the averaged gradient; a larger one is scaled down to it. 0 is off.
+    Those before `memory` have the names, defaults and meanings of OpenAI's flags, except: n_batch_test is not ignored
+    (no result depends on it), and `epochs` is the number of epochs (OpenAI's code stops one earlier).
 
     Raises:
       ConfigError: a value is not allowed.
     """
 
-    verbose: bool = False
-    restore_path: str = ""
-    logdir: str = "./logs"
-    problem: str = "cifar10"
-    category: str = ""
-    data_dir: str = ""
-    dal: int = 1
-    fmap: int = 1
-    pmap: int = 16
-    n_train: int = 50000
-    n_test: int = -1
-    n_batch_train: int = 64
-    n_batch_test: int = 50
-    n_batch_init: int = 256
-    optimizer: str = "adamax"
-    lr: float = 0.001
-    beta1: float = 0.9
-    polyak_epochs: float = 1
-    weight_decay: float = 1.0
-    epochs: int = 1000000
-    epochs_warmup: float = 10
-    epochs_full_valid: int = 50
-    gradient_checkpointing: int = 1
-    anchor_size: int = 32
-    n_sample: int = 1
-    epochs_full_sample: int = 50
-    seed: int = 0
+    verbose: bool = _setting(RUN, "print a line for every step", default=False)
+    restore_path: str = _setting(
+        RUN, "start from the weights of a run, checkpoint, model/ or TF1 checkpoint", default=""
+    )
+    logdir: str = _setting(RUN, "folder for logs, checkpoints, samples and the model", default="./logs")
+    problem: str = _setting(DATA, "data set", default="cifar10")
+    category: str = _setting(DATA, "category of LSUN", default="")
+    data_dir: str = _setting(DATA, "folder of the data", default="")
+    dal: int = _setting(DATA, "augmentation level: 0 none, 1 standard, 2 extra", default=1, choices=(0, 1, 2))
+    fmap: int = _setting(DATA, "files that are read in parallel", default=1, least=1)
+    pmap: int = _setting(DATA, "images that are decoded in parallel", default=16, least=1)
+    n_train: int = _setting(DATA, "images in an epoch, whatever the size of the data set", default=50000, least=1)
+    n_test: int = _setting(DATA, "images of the test set to use; -1 is all of them", default=-1, least=-1)
+    n_batch_train: int = _setting(OPTIMISATION, "images per step and worker, at the anchor size", default=64, least=1)
+    n_batch_test: int = _setting(EVALUATION, "images per batch and worker, at the anchor size", default=50, least=1)
+    n_batch_init: int = _setting(OPTIMISATION, "images of the data-dependent initialisation", default=256, least=1)
+    optimizer: str = _setting(OPTIMISATION, "optimizer", default="adamax", choices=("adam", "adamax", "adam2"))
+    lr: float = _setting(OPTIMISATION, "learning rate after the warm-up", default=0.001, least=0)
+    beta1: float = _setting(OPTIMISATION, "decay of the first moment", default=0.9, least=0, below=1)
+    polyak_epochs: float = _setting(
+        OPTIMISATION, "epochs that the second moment and the Polyak average average over", default=1, above=0
+    )
+    weight_decay: float = _setting(OPTIMISATION, "factor on the weights at each step", default=1.0, above=0, most=1)
+    epochs: int = _setting(RUN, "epochs to train", default=1000000, least=1)
+    epochs_warmup: float = _setting(OPTIMISATION, "epochs of a linear warm-up from 0", default=10, least=0)
+    epochs_full_valid: int = _setting(EVALUATION, "epochs between evaluations on the test set", default=50, least=1)
+    gradient_checkpointing: int = _setting(
+        OPENAI, "1 is --memory checkpoint, 0 is --memory store", default=1, choices=(0, 1)
+    )
+    anchor_size: int = _setting(
+        OPTIMISATION, "image side that batch sizes are meant for; other images: as many pixels", default=32, least=1
+    )
+    n_sample: int = _setting(OPENAI, "has no effect, as in OpenAI's code", default=1, least=1)
+    epochs_full_sample: int = _setting(EVALUATION, "epochs between sample grids", default=50, least=1)
+    seed: int = _setting(OPTIMISATION, "of initial weights, data order and noise", default=0, least=0)
 
-    memory: str | None = None
-    precision: str = "float32"
-    compression: str = "none"
-    polyak: bool = False
-    resume: bool = False
-    image_dir: str = ""
-    steps: int = 0
-    train_its: int = 0
-    checkpoint_minutes: float = 10.0
-    checkpoint_steps: int = 0
-    commit_steps: int = 50
-    dry_run: bool = False
-    skip_corrupt: bool = False
-    on_nan: str = "stop"
-    clip_grad_norm: float = 0.0
+    memory: str | None = _setting(
+        OPTIMISATION,
+        "gradient memory strategy: store all activations, checkpoint the steps' inputs, or keep none and invert the"
+        " steps (reversible, the default)",
+        default=None,
+        choices=("store", "checkpoint", "reversible"),
+    )
+    precision: str = _setting(
+        OPTIMISATION, "of the coupling networks", default="float32", choices=("float32", "bfloat16")
+    )
+    compression: str = _setting(WORKERS, "of gradients sent between workers", default="none", choices=("none", "fp16"))
+    polyak: bool = _setting(EVALUATION, "evaluate, sample and save model/ with the Polyak average", default=False)
+    resume: bool = _setting(RUN, "resume the run in --logdir", default=False)
+    image_dir: str = _setting(DATA, "folder of images, for --problem folder", default="")
+    steps: int = _setting(RUN, "stop after so many steps; 0 is after --epochs", default=0, least=0)
+    train_its: int = dataclasses.field(default=0, metadata={"least": 0})  # steps per epoch; 0: from n_train
+    checkpoint_minutes: float = _setting(RUN, "longest time between checkpoints", default=10.0, least=0)
+    checkpoint_steps: int = _setting(RUN, "steps between checkpoints; 0 is by time only", default=0, least=0)
+    commit_steps: int = _setting(
+        WORKERS, "elastic Horovod: steps between commits, which a lost worker costs at most", default=50, least=1
+    )
+    dry_run: bool = _setting(
+        RUN, "run one training step, one evaluation batch and small sample grids as a check", default=False
+    )
+    skip_corrupt: bool = _setting(DATA, "skip damaged images with a warning instead of stopping", default=False)
+    on_nan: str = _setting(
+        OPTIMISATION,
+        "after a step whose loss or gradient is not finite, or with a 1x1 convolution close to singular: stop, skip its"
+        " update, or rollback to the last checkpoint with half the learning rate",
+        default="stop",
+        choices=("stop", "skip", "rollback"),
+    )
+    clip_grad_norm: float = _setting(OPTIMISATION, "largest norm of the gradient; 0 is any", default=0.0, least=0)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check_type(field, getattr(self, field.name))
-        for name, allowed in (
-            ("optimizer", OPTIMIZERS),
-            ("precision", PRECISIONS),
-            ("compression", COMPRESSIONS),
-            ("on_nan", ON_NAN),
-            ("memory", (None, *MEMORIES)),
-            ("dal", (0, 1, 2)),
-            ("gradient_checkpointing", (0, 1)),
-        ):
-            if getattr(self, name) not in allowed:
-                names = ", ".join(str(a) for a in allowed if a is not None)
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; allowed are {names}")
-        for name, bound in _AT_LEAST.items():
-            if not getattr(self, name) >= bound:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {bound}")
-        if not 0 <= self.beta1 < 1:
-            raise ConfigError(f"beta1 is {self.beta1}; it must be in [0, 1)")
-        if not 0 < self.weight_decay <= 1:
-            raise ConfigError(f"weight_decay is {self.weight_decay}; it must be in (0, 1], 1 is off")
-        if not 0 < self.polyak_epochs:
-            raise ConfigError(f"polyak_epochs is {self.polyak_epochs}; it must be above 0")
-        if self.n_test == 0 or self.n_test < -1:
-            raise ConfigError(f"n_test is {self.n_test}; it must be at least 1, or -1 for all")
+            check_field(field, getattr(self, field.name))
+        if self.n_test == 0:
+            raise ConfigError("n_test is 0; it must be at least 1, or -1 for all")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -196,34 +168,25 @@ class TrainConfig:
         return self.lr * min(1.0, n_processed / warmup) if warmup else self.lr
 
     def resolve_memory(self) -> str:
-        """How gradients are had: `memory`; where it is None, reversible, or store if gradient_checkpointing is 0.
+        """The gradient memory strategy: `memory`; if None, store where gradient_checkpointing is 0, else reversible.
 
-        The original's default (1) asks for saving memory, and the reversible way saves the most. On a command line
+        OpenAI's default (1) asks for saving memory, and the reversible way saves the most. On a command line
         that names --gradient_checkpointing 1, `memory` is checkpoint.
         """
         return self.memory or ("reversible" if self.gradient_checkpointing else "store")
 
 
-_AT_LEAST: dict[str, float] = {
-    "fmap": 1, "pmap": 1, "n_train": 1, "n_batch_train": 1, "n_batch_test": 1, "n_batch_init": 1,
-    "lr": 0, "epochs": 1, "epochs_warmup": 0, "epochs_full_valid": 1, "anchor_size": 1,
-    "n_sample": 1, "epochs_full_sample": 1, "seed": 0, "steps": 0, "train_its": 0,
-    "checkpoint_minutes": 0, "checkpoint_steps": 0, "commit_steps": 1,
-    "clip_grad_norm": 0,
-}  # fmt: skip
-
-
-def _check_type(field: dataclasses.Field[Any], value: Any) -> None:
-    """Field types are strings here: "bool", "int", "float", "str", "str | None"."""
-    kind = str(field.type)
-    if kind == "bool":
-        good = isinstance(value, bool)
-    elif kind == "int":
-        good = isinstance(value, int) and not isinstance(value, bool)
-    elif kind == "float":
-        good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        good = good and math.isfinite(value)
-    else:
-        good = isinstance(value, str) or (value is None and "None" in kind)
-    if not good:
-        raise ConfigError(f"{field.name} is {value!r}; it must be {kind.replace(' | None', '')}")
+def check_field(field: dataclasses.Field[Any], value: Any) -> None:
+    """Raises ConfigError unless the value is what the field's type (a string here) and metadata allow."""
+    kind, name, allowed = str(field.type), field.name, field.metadata
+    if value is None and "None" in kind:
+        return
+    good = isinstance(value, _TYPES.get(kind, str)) and (kind == "bool" or not isinstance(value, bool))
+    if not good or (isinstance(value, (int, float)) and not abs(value) < sys.float_info.max):
+        raise ConfigError(f"{name} is {value!r}; it must be {kind.replace(' | None', '')}")
+    if "choices" in allowed and value not in allowed["choices"]:
+        raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(map(str, allowed['choices']))}")
+    bounds = {bound: allowed[bound] for bound in _BOUNDS if bound in allowed}
+    if not all(_BOUNDS[bound][1](value, limit) for bound, limit in bounds.items()):
+        wanted = " and ".join(f"{_BOUNDS[bound][0]} {limit}" for bound, limit in bounds.items())
+        raise ConfigError(f"{name} is {value}; it must be {wanted}")

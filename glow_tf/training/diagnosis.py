@@ -1,7 +1,8 @@
-"""Where a step went wrong: the first level, step and layer, found by going through the model once more, slowly."""
+"""What a failed training step is, and where it failed: the first level, step and layer, found in a second pass."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,43 @@ import tensorflow as tf
 from glow_tf.layers.invertible_conv import SINGULAR, InvertibleConv1x1, InvertibleConv1x1LU
 from glow_tf.layers.tensors import slice_step
 from glow_tf.model import Glow
-from glow_tf.training.distributed import Workers
+from glow_tf.training.config import TrainError
+from glow_tf.training.workers import Workers
 
+MAX_SKIPS = 10  # in a row: then the weights are at fault, and leaving out updates cannot help
+MAX_ROLLBACKS = 10  # of a run: then the learning rate is a thousandth of what it was
+ROLLBACK_LR = 0.5  # what a rollback multiplies the learning rate with
 _LARGE = 1e15  # a thousand such numbers have a sum of squares that float32 still holds
 _LENGTH = 300  # bytes of a finding that travel between workers
 
 
-def find_fault(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor) -> str | None:
-    """The first thing that is wrong with a training step on this batch, in words; None where all is well.
+class DivergedError(TrainError):
+    """A step's numbers are not finite, or a 1x1 convolution is close to singular.
 
-    Looked at in turn: the weights, the 1x1 convolutions, every layer's output and log-determinant from the image to the
+    Attributes:
+      step: the step, counted from 0: TrainState.step before it is taken.
+    """
+
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__(what)
+        self.step = step
+
+
+def describe(numbers: Mapping[str, float]) -> str:
+    """What is wrong with a step's numbers, in words."""
+    what = f"the loss is {numbers['loss']:.6g}, the norm of its gradient {numbers['grad_norm']:.6g}"
+    if not numbers["condition"] < SINGULAR:
+        what += (
+            f", and the condition number of a 1x1 convolution {numbers['condition']:.3g},"
+            f" where {SINGULAR:.0e} counts as singular"
+        )
+    return what
+
+
+def find_fault(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor) -> str | None:
+    """The first thing that is wrong with a training step on this batch, in words; None where nothing is.
+
+    Checked in turn: the weights, the 1x1 convolutions, every layer's output and log-determinant from the image to the
     latents, the gradients from the latents to the image. Levels and steps are counted from 0, as in variables' names.
     """
     return (
@@ -29,24 +57,17 @@ def find_fault(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor) 
 
 def agree(workers: Workers, finding: str | None) -> str | None:
     """What the lowest worker with a finding found, on all of them: the bad batch may be one worker's only."""
-    has = np.zeros(workers.size)
-    has[workers.rank] = finding is not None
-    has = np.asarray(workers.sum(tf.constant(has), "who has a finding"))
-    if not has.any():
-        return None
-    text = np.zeros(_LENGTH, np.int32)
-    if workers.rank == int(np.argmax(has)):
-        data = np.frombuffer((finding or "").encode()[:_LENGTH], np.uint8)
-        text[: len(data)] = data
-    text = np.asarray(workers.sum(tf.constant(text), "finding"))
-    return text.astype(np.uint8).tobytes().rstrip(b"\0").decode(errors="replace")
+    texts = np.zeros([workers.size, _LENGTH], np.int32)
+    data = np.frombuffer((finding or "").encode()[:_LENGTH], np.uint8)
+    texts[workers.rank, : len(data)] = data
+    texts = np.asarray(workers.sum(tf.constant(texts), "findings")).astype(np.uint8)
+    return next((row.tobytes().rstrip(b"\0").decode(errors="replace") for row in texts if row.any()), None)
 
 
 def _in_weights(glow: Glow) -> str | None:
     for name, variable in glow.named_variables().items():
-        where = _first_bad(variable)
-        if where is not None:
-            return f"weight {name}{_step(name, where)} is not finite"
+        for row in _bad_rows(variable):
+            return f"weight {name}{_step(name, row)} is not finite"
     return None
 
 
@@ -103,7 +124,7 @@ def _in_forward(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor)
         return f"prior: its {bad}"
     losses = glow.losses(x, y, noise)
     for name, values in losses.items():
-        if _first_bad(values) is not None:
+        if len(_bad_rows(values)):
             return f"{name}: not finite, though every layer's output is"
     return None
 
@@ -113,50 +134,33 @@ def _in_gradient(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor
     variables = list(glow.trainable_variables)
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(glow.losses(x, y, noise)["loss"])
-    gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    found = []
-    for variable, gradient in zip(variables, gradients, strict=True):
-        where = _last_bad(gradient)
-        if where is not None:
-            name = names[variable.ref()]
-            found.append((name.startswith("level_"), name, where, _step(name, where)))
-    if not found:  # all are numbers, but the sum of their squares is not
-        largest = max(zip(variables, gradients, strict=True), key=lambda pair: float(tf.reduce_max(tf.abs(pair[1]))))
-        size = float(tf.reduce_max(tf.abs(largest[1])))
-        if size < _LARGE:
-            return None
-        rows = np.abs(largest[1].numpy()).reshape(largest[1].shape[0], -1).max(1)
-        name = names[largest[0].ref()]
-        return f"the gradient of {name}{_step(name, int(np.argmax(rows)))} is as large as {size:.2g}"
-    # The backward pass meets what is no part of a level first, then the last level's last step.
-    _, name, _, step = min(found, key=lambda f: (f[0], -_level(f[1]), -f[2]))
-    return f"the gradient of {name}{step} is not finite, though the loss is"
+    values = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    gradients = {names[v.ref()]: np.asarray(value) for v, value in zip(variables, values, strict=True)}
+    found = [(name, rows[-1]) for name, gradient in gradients.items() if len(rows := _bad_rows(gradient))]
+    if found:
+        # The backward pass meets what is no part of a level first, then the last level's last step.
+        name, row = min(found, key=lambda f: (f[0].startswith("level_"), -_level(f[0]), -f[1]))
+        return f"the gradient of {name}{_step(name, row)} is not finite, though the loss is"
+    name = max(gradients, key=lambda name: np.abs(gradients[name]).max())
+    sizes = np.abs(gradients[name]).reshape(len(gradients[name]), -1).max(1)
+    if sizes.max() < _LARGE:
+        return None
+    # All are numbers, but the sum of their squares is not.
+    return f"the gradient of {name}{_step(name, int(np.argmax(sizes)))} is as large as {sizes.max():.2g}"
 
 
 def _what_is_bad(z: tf.Tensor, log_det: tf.Tensor) -> str | None:
-    if _first_bad(z) is not None:
-        return "output is not finite"
-    if _first_bad(log_det) is not None:
-        return "log-determinant is not finite"
+    for what, value in (("output", z), ("log-determinant", log_det)):
+        if len(_bad_rows(value)):
+            return f"{what} is not finite"
     return None
 
 
-def _bad_rows(value: Any) -> np.ndarray:
+def _bad_rows(value: Any) -> list[int]:
     """Indices along the first axis (0 for a scalar) with a number that is not finite."""
     array = np.asarray(value)
-    if array.dtype.kind != "f":
-        return np.zeros(0, int)
-    return np.flatnonzero(~np.isfinite(array.reshape(array.shape[0] if array.ndim else 1, -1)).all(1))
-
-
-def _first_bad(value: Any) -> int | None:
-    rows = _bad_rows(value)
-    return int(rows[0]) if len(rows) else None
-
-
-def _last_bad(value: Any) -> int | None:
-    rows = _bad_rows(value)
-    return int(rows[-1]) if len(rows) else None
+    finite = np.isfinite(array) if array.dtype.kind == "f" else np.ones(array.shape, bool)
+    return np.flatnonzero(~finite.reshape(len(array) if array.ndim else 1, -1).all(1)).tolist()
 
 
 def _level(name: str) -> int:

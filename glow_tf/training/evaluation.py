@@ -1,8 +1,7 @@
-"""Evaluation on the test set, and sample grids."""
+"""What a run produces from time to time: metrics over its test set, and sample grids."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,94 +9,121 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf import images
-from glow_tf.storage.files import atomic_write
-from glow_tf.training.files import storing
-from glow_tf.training.noise import TESTING, noise_at
+from glow_tf.flow.quantization import TESTING, noise_at
+from glow_tf.runtime import SignalHandler
+from glow_tf.storage.files import atomic_write, storage_errors
+from glow_tf.training.logging import RunLogger
 from glow_tf.training.state import METRICS
 from glow_tf.training.trainer import Trainer
 
-TEMPERATURES = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # the original's
+TEMPERATURES = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # those of OpenAI's code
+_SHOWN = TEMPERATURES.index(0.7)
 
 
-def evaluate(
-    trainer: Trainer,
-    data: Any,
-    batch_size: int,
-    *,
-    max_batches: int | None = None,
-    stop: Callable[[], bool] = lambda: False,
-) -> dict[str, float] | None:
-    """The metrics over the whole test set, on every worker, with the model's weights as they are.
-
-    The dequantisation noise is a function of the seed and of each image's place in the test set, so two evaluations
-    agree, also with other numbers of workers.
+class Evaluator:
+    """Evaluations and sample grids, with the weights that the configuration asks for, and the latest of each.
 
     Args:
       trainer: whose model.
       data: a DataSet; every worker evaluates its share.
-      batch_size: images at a time. The last, smaller one is padded, so nothing is traced twice.
-      max_batches: stop after so many.
-      stop: asked after every batch; where it is true on any worker, all give up.
+      log: where the results go.
+      signals: checked after every batch.
 
-    Returns:
-      Means per image of loss, bits_x, bits_y and pred_error; None after giving up.
+    Attributes:
+      test: the latest metrics over the whole test set.
+      samples: the latest sample grid at temperature 0.7.
     """
-    workers, glow = trainer.workers, trainer.glow
-    place = workers.rank * data.n_test // workers.size  # every worker has consecutive images
-    sums = np.zeros(len(METRICS) + 1)
-    batches = data.test_batches(batch_size, rank=workers.rank, size=workers.size)
-    for x, y in batches.take(-1 if max_batches is None else max_batches):
-        n = int(x.shape[0])
-        if n:
-            padding = [[0, batch_size - n], [0, 0], [0, 0], [0, 0]]
-            x, y = tf.pad(x, padding), tf.pad(y, padding[:1])
-            noise = noise_at(glow.config, place, batch_size, seed=trainer.config.seed, stream=TESTING, dtype=glow.dtype)
-            values = trainer.evaluate(x, y, noise).numpy()[:n]
-            sums += [*values.sum(axis=0, dtype=np.float64), n]
-            place += n
-        if workers.any("stop evaluation", flag=stop()):
+
+    def __init__(self, trainer: Trainer, data: Any, log: RunLogger, signals: SignalHandler) -> None:
+        self._trainer, self._data, self._log, self._signals = trainer, data, log, signals
+        self._config, self._glow = trainer.config, trainer.glow
+        self._losses = tf.function(self._losses_of, autograph=False)
+        self._tested_step, self._drawn_epoch = -1, 0
+        self.test: dict[str, float] | None = None
+        self.samples: Path | None = None
+
+    def evaluate(self, epoch: int) -> dict[str, float] | None:
+        """Computes `test`, on all workers; None where any of them got a signal, which ends it.
+
+        The dequantisation noise is a function of the seed and of each image's place in the test set, so two
+        evaluations agree, also with other numbers of workers.
+        """
+        with self._trainer.averaged(use=self._config.polyak):
+            sums = self._sums()
+        if sums is None:
             return None
-    sums = np.asarray(workers.sum(tf.constant(sums, tf.float64), "evaluation"))
-    return dict(zip(METRICS, (sums[:-1] / sums[-1]).tolist(), strict=True))
+        self.test = dict(zip(METRICS, (sums[:-1] / sums[-1]).tolist(), strict=True))
+        self._tested_step = self._trainer.state.step
+        self._log.tested(epoch, self.test)
+        return self.test
 
+    def _sums(self) -> np.ndarray | None:
+        """The sums of METRICS over all images, and their number; None after a signal."""
+        workers, seed = self._trainer.workers, self._config.seed
+        size = self._trainer.local_batch(self._config.n_batch_test)
+        place = workers.rank * self._data.n_test // workers.size  # every worker has consecutive images
+        sums = np.zeros(len(METRICS) + 1)
+        batches = self._data.test_batches(size, rank=workers.rank, size=workers.size)
+        for x, y in batches.take(1 if self._config.dry_run else -1):
+            n = int(x.shape[0])
+            if n:
+                padding = [[0, size - n], [0, 0], [0, 0], [0, 0]]  # of the last batch, so that nothing is traced twice
+                x, y = tf.pad(x, padding), tf.pad(y, padding[:1])
+                noise = noise_at(self._glow.config, place, size, seed=seed, stream=TESTING, dtype=self._glow.dtype)
+                values = self._losses(x, y, noise).numpy()[:n]
+                sums += [*values.sum(axis=0, dtype=np.float64), n]
+                place += n
+            if workers.any("stop evaluation", flag=self._signals.asked):
+                return None
+        return np.asarray(workers.sum(tf.constant(sums, tf.float64), "evaluation"))
 
-def sample_grids(
-    trainer: Trainer,
-    folder: Path,
-    epoch: int,
-    batch_size: int,
-    *,
-    rows: int,
-    temperatures: tuple[float, ...] = TEMPERATURES,
-    stop: Callable[[], bool] = lambda: False,
-) -> dict[Path, np.ndarray]:
-    """Draws and writes rows x rows samples at every temperature: epoch_{epoch}_sample_{i}.png.
+    def _losses_of(self, x: tf.Tensor, y: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """METRICS of every image, [N, 4]."""
+        losses = self._glow.losses(x, y, noise, memory="reversible")  # no gradient: nothing is worth keeping
+        return tf.stack([losses[metric] for metric in METRICS], axis=1)
 
-    Columns are classes (column modulo n_y). Deviation: the latents are the same for every
-    temperature and epoch, so that grids can be compared (the original draws others every time).
-    Images below 32 pixels are enlarged by a whole number.
+    def draw(self, epoch: int) -> None:
+        """Rank 0 draws sample grids at every temperature, epoch_{epoch}_sample_{i}.png, until a signal arrives.
 
-    Returns:
-      The pictures, uint8 [H, W, C], by their paths. Fewer than all, where `stop` said so.
+        Columns are classes (column modulo n_y). Deviation: the latents are the same for every temperature and epoch, so
+        that grids can be compared (OpenAI's code draws others every time). Images below 32 pixels are enlarged by a
+        whole number.
+        """
+        if self._trainer.workers.is_chief:
+            with self._trainer.averaged(use=self._config.polyak):
+                self._log.trying(lambda: self._draw(epoch))
 
-    Raises:
-      StorageError: a picture cannot be written.
-    """
-    config = trainer.glow.config
-    y = np.tile(np.arange(rows) % config.n_y, rows).astype(np.int32)
-    times = images.enlargement_for(config.height, config.image_width)
-    pictures: dict[Path, np.ndarray] = {}
-    for i, temperature in enumerate(temperatures):
-        chunks = []
-        for begin in range(0, rows * rows, batch_size):
-            if stop():
-                return pictures
-            part = y[begin : begin + batch_size]
-            seed = (trainer.config.seed * 1_000_003 + begin) & 0x7FFFFFFF
-            chunks.append(trainer.glow.sample(len(part), part, temperature, seed=seed).numpy())
-        picture = images.enlarge(images.to_raster(np.concatenate(chunks), rows), times)
-        path = folder / f"epoch_{epoch}_sample_{i}.png"
-        with storing(path), atomic_write(path) as temporary:
-            images.save_image(picture, temporary)
-        pictures[path] = picture
-    return pictures
+    def _draw(self, epoch: int) -> None:
+        config = self._glow.config
+        rows = 1 if self._config.dry_run else 10 if max(config.height, config.image_width) <= 64 else 4
+        y = np.tile(np.arange(rows) % config.n_y, rows).astype(np.int32)
+        size = self._trainer.local_batch(self._config.n_batch_train)
+        times = images.enlargement_for(config.height, config.image_width)
+        pictures: dict[Path, np.ndarray] = {}
+        for i, temperature in enumerate(TEMPERATURES):
+            chunks = []
+            for begin in range(0, rows * rows, size):
+                if self._signals.asked:
+                    return
+                part = y[begin : begin + size]
+                seed = (self._config.seed * 1_000_003 + begin) & 0x7FFFFFFF
+                chunks.append(self._glow.sample(len(part), part, temperature, seed=seed).numpy())
+            picture = images.enlarge(images.to_raster(np.concatenate(chunks), rows), times)
+            path = Path(self._config.logdir) / f"epoch_{epoch}_sample_{i}.png"
+            with storage_errors(path), atomic_write(path) as temporary:
+                images.save_image(picture, temporary)
+            pictures[path] = picture
+        self._drawn_epoch, self.samples = epoch, list(pictures)[_SHOWN]
+        self._log.drawn(pictures)
+
+    def forget(self) -> None:
+        """After a rollback: what was evaluated and drawn has to be done again."""
+        self.test, self._tested_step, self._drawn_epoch = None, -1, 0
+
+    def complete(self, epoch: int) -> bool:
+        """Evaluates and draws unless that was just done; False where a signal arrived."""
+        if self._tested_step != self._trainer.state.step and self.evaluate(epoch) is None:
+            return False
+        if self._drawn_epoch != epoch:
+            self.draw(epoch)
+        return True

@@ -1,4 +1,4 @@
-"""The flags of train.py: the original's, with their names and defaults, and ours. No TensorFlow here."""
+"""The flags of train.py: those of OpenAI's code, with their names and defaults, and ours. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -10,78 +10,23 @@ from typing import Any, NoReturn
 
 import data_loaders
 from glow_tf.config import ConfigError, GlowConfig
-from glow_tf.training import config as training
-from glow_tf.training.config import TrainConfig, TrainError
-from glow_tf.training.launch import launched_by_horovod
+from glow_tf.runtime import launched_by_horovod
+from glow_tf.training.config import OPENAI, TrainConfig, TrainError
+from glow_tf.training.logdir import check_free
 from glow_tf.training.presets import PRESETS, preset
-from glow_tf.training.run_folder import check_free
 
-# Image sizes where --image_size is not given: the original's, and the digits'.
+# Image sizes where --image_size is not given: those of OpenAI's code, and the digits'.
 IMAGE_SIZES = {
     "digits": 8, "mnist": 32, "cifar10": 32, "imagenet-oord": 64, "imagenet": 256, "celeba": 256,
     "lsun_realnvp": 64, "lsun": 256,
 }  # fmt: skip
 
-_HELP = {
-    "verbose": "print a line for every step",
-    "restore_path": "start from these weights: a run's folder, a checkpoint, model/, or a TF1 checkpoint's prefix",
-    "logdir": "folder for logs, checkpoints, samples and the model",
-    "problem": "data set",
-    "category": "LSUN category",
-    "data_dir": "where the data is",
-    "dal": "data augmentation level: 0 none, 1 standard, 2 extra",
-    "fmap": "parallel file readers",
-    "pmap": "parallel maps of the data pipeline",
-    "n_train": "images in an epoch",
-    "n_test": "test images to use; -1 all",
-    "n_batch_train": "images per step and worker, at the anchor size",
-    "n_batch_test": "images per test step and worker, at the anchor size",
-    "n_batch_init": "images of the data-dependent initialisation, at the anchor size",
-    "optimizer": "adam, adamax or adam2",
-    "lr": "learning rate after warm-up",
-    "beta1": "decay of the first moment",
-    "polyak_epochs": "averaging time of Polyak average and second moment, in epochs",
-    "weight_decay": "factor on the weights at each step; 1 is off",
-    "epochs": "epochs to train",
-    "epochs_warmup": "epochs of linear warm-up",
-    "epochs_full_valid": "epochs between evaluations",
-    "gradient_checkpointing": "the original's spelling: 1 is --memory checkpoint, 0 is --memory store",
-    "anchor_size": "image size that the batch sizes are meant for",
-    "n_sample": "no effect, as in the original",
-    "epochs_full_sample": "epochs between sample grids",
-    "seed": "random seed",
-    "memory": "what is kept for the gradient: store, checkpoint or reversible (the default)",
-    "precision": "of the coupling networks: float32 or bfloat16",
-    "compression": "of gradients between workers: none or fp16",
-    "polyak": "evaluate, sample and save model/ with the Polyak average",
-    "resume": "go on with the run in --logdir",
-    "image_dir": "folder of images, for --problem folder",
-    "steps": "stop after so many steps; 0: after --epochs",
-    "checkpoint_minutes": "longest time between checkpoints",
-    "checkpoint_steps": "steps between checkpoints; 0: by time only",
-    "commit_steps": "elastic Horovod: steps between commits, to which a job goes back when a worker is lost",
-    "dry_run": "one step of everything, to see that the run would work",
-    "skip_corrupt": "go on without damaged images, with a warning",
-    "on_nan": "after a step that is not finite, or a convolution close to singular: stop, skip it, or rollback",
-    "clip_grad_norm": "largest norm of the gradient; 0: any",
-}
-_CHOICES = {
-    "optimizer": training.OPTIMIZERS,
-    "memory": training.MEMORIES,
-    "precision": training.PRECISIONS,
-    "compression": training.COMPRESSIONS,
-    "on_nan": training.ON_NAN,
-    "dal": (0, 1, 2),
-    "gradient_checkpointing": (0, 1),
-}
 _MODEL_DEFAULTS = {f.name: f.default for f in dataclasses.fields(GlowConfig)}
 
 
 def _about_presets() -> str:
     lines = [f"  {name:24}{run.about}; {run.workers} processes" for name, run in PRESETS.items()]
-    return "\n".join(
-        ["presets, and with how many processes, each with a batch of its own, the paper ran them:", *lines]
-    )
+    return "\n".join(["presets, with the number of processes that the paper ran them with:", *lines])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,23 +45,28 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
-    text = "settings of one of the paper's runs, for what the other flags leave open; see the end"
+    text = "settings of one of the paper's runs, where no other flag sets them; see the end"
     parser.add_argument("--preset", metavar="NAME", help=text)
-    run = parser.add_argument_group("training")
+    groups: dict[str, Any] = {}
     for field in dataclasses.fields(TrainConfig):
-        if field.name not in _HELP:
+        about = field.metadata
+        if "help" not in about:
             continue
-        text = _HELP[field.name]
+        group = groups.setdefault(about["group"], None) or parser.add_argument_group(about["group"])
+        groups[about["group"]] = group
         if field.type == "bool":
-            run.add_argument(f"--{field.name}", action="store_true", help=text)
+            group.add_argument(f"--{field.name}", action="store_true", help=about["help"])
             continue
         kind, metavar = _KINDS.get(str(field.type), (str, "TEXT"))
-        shown = field.default not in (None, "") and field.name != "gradient_checkpointing"
-        default = f" (default {field.default})" if shown else ""
-        run.add_argument(
-            f"--{field.name}", type=kind, choices=_CHOICES.get(field.name), help=text + default,
-            metavar=None if field.name in _CHOICES else metavar,
-        )  # fmt: skip
+        choices = about.get("choices")
+        default = "" if field.default in (None, "") or about["group"] == OPENAI else f" (default {field.default})"
+        group.add_argument(
+            f"--{field.name}",
+            type=kind,
+            choices=choices,
+            help=about["help"] + default,
+            metavar=None if choices else metavar,
+        )
     model = parser.add_argument_group("model")
     model.add_argument("--image_size", type=int, help="image size (default: the problem's own)")
     for name, text in (
@@ -171,7 +121,7 @@ def parse(argv: list[str] | None = None) -> tuple[dict[str, Any], TrainConfig]:
         # An unknown size is checked once the data says it; 2^n_levels always fits.
         size = model["image_size"] if model["image_size"] != -1 else 2 ** model.get("n_levels", 3)
         GlowConfig.from_dict({**model, "image_size": size})
-        if not launched_by_horovod():  # rank 0 may have claimed it for this very run
+        if not launched_by_horovod():  # there, rank 0 may have taken the folder for this very run
             check_free(Path(config.logdir), resume=config.resume)
     except (ConfigError, TrainError, data_loaders.DataError) as error:
         parser.error(str(error))
@@ -179,7 +129,7 @@ def parse(argv: list[str] | None = None) -> tuple[dict[str, Any], TrainConfig]:
 
 
 def _preset_settings(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
-    """What a preset sets; where the user says --memory it has no say in that."""
+    """What a preset sets, except for memory where the user gives --memory."""
     if name is None:
         return {}
     chosen = preset(name)
@@ -207,7 +157,7 @@ def _check_together(config: TrainConfig, given: dict[str, Any]) -> None:
     if config.image_dir and config.data_dir:
         raise TrainError("--image_dir and --data_dir both say where the images are; give one of them")
     if config.dry_run and config.resume:
-        raise TrainError("--dry_run starts anew and --resume goes on; give one of them")
+        raise TrainError("--dry_run starts a new run and --resume resumes one; give one of them")
     for name in ("data_dir", "image_dir"):
         folder = getattr(config, name)
         if folder and not Path(folder).is_dir():

@@ -1,4 +1,4 @@
-"""The three optimizers of the original Glow.
+"""The three optimizers of OpenAI's code, and its Polyak average of the weights.
 
 They differ from the textbook versions, and the published numbers depend on how. For a weight w with
 gradient g at step t = 1, 2, ..., learning rate lr, and beta2 = 1 - 1/(train_its * polyak_epochs)::
@@ -12,7 +12,7 @@ gradient g at step t = 1, 2, ..., learning rate lr, and beta2 = 1 - 1/(train_its
 With several workers adam squares the averaged gradient; adam2 averages the workers' squared
 gradients, which scales like plain gradient descent when workers are added.
 
-Deviation from the original: alpha is computed in float64 (there float32, a relative difference below
+Deviation: alpha is computed in float64 (OpenAI's code: float32, a relative difference below
 1e-4 in the first steps and none later).
 """
 
@@ -22,8 +22,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
-
-__all__ = ["Adam", "Adam2", "Adamax", "Optimizer", "beta2_of", "make_optimizer"]
 
 
 def beta2_of(train_its: int, polyak_epochs: float) -> float:
@@ -176,7 +174,7 @@ class Optimizer(tf.Module):
 
 
 class Adamax(Optimizer):
-    """m2 = max(beta2 * m2, |g|); the original's default."""
+    """m2 = max(beta2 * m2, |g|); the default."""
 
     def _update(self, weight: Weight, constants: dict[str, tf.Tensor]) -> tf.Operation | None:
         return tf.raw_ops.ResourceApplyAdaMax(
@@ -231,3 +229,50 @@ def make_optimizer(
     if name not in _OPTIMIZERS:
         raise ValueError(f"optimizer: {name!r} is unknown; allowed are {', '.join(_OPTIMIZERS)}")
     return _OPTIMIZERS[name](beta1, beta2, weight_decay, epsilon)
+
+
+class PolyakAverage(tf.Module):
+    """An exponential moving average of weights: average -= (1 - decay) * (average - w).
+
+    It has no bias correction, and the trainer updates it before the optimizer's step, so it reads
+    the weights the step started from; both as in OpenAI's code. Deviation: it starts from the weights
+    after data-dependent initialisation (`reset`), there from the raw initial values.
+
+    Args:
+      decay: in [0, 1); see `beta2_of`.
+      variables: what to average, by name. The averages are named "<name>/average".
+    """
+
+    def __init__(self, decay: float, variables: Mapping[str, tf.Variable]) -> None:
+        super().__init__(name="polyak")
+        if not 0 <= decay < 1:
+            raise ValueError(f"polyak: decay is {decay}; it must be in [0, 1)")
+        self.decay = float(decay)
+        self.values = {  # a copy now, not in the first step, when memory is scarce
+            name: tf.Variable(tf.raw_ops.DeepCopy(x=v), trainable=False, name=f"{name}/average")
+            for name, v in variables.items()
+        }
+
+    def reset(self, variables: Mapping[str, tf.Variable]) -> None:
+        """Starts anew from the weights as they are."""
+        for name, average in self.values.items():
+            average.assign(variables[name])
+
+    def update(self, variables: Mapping[str, tf.Variable]) -> None:
+        """Moves the averages of these variables, all or some, towards what they are now."""
+        share = {dtype: tf.constant(1 - self.decay, dtype) for dtype in {v.dtype for v in variables.values()}}
+        done: list[tf.Operation] = []
+        for name in variables:
+            average = self.values[name]
+            with tf.control_dependencies(done):  # one after the other: one difference in memory at a time
+                # TensorFlow's gradient descent kernel, average -= alpha * delta, is the update in one pass
+                delta, alpha = average - variables[name], share[average.dtype]
+                op = tf.raw_ops.ResourceApplyGradientDescent(var=average.handle, alpha=alpha, delta=delta)
+            done = [] if op is None else [op]
+
+    def swap(self, variables: Mapping[str, tf.Variable]) -> None:
+        """Exchanges averages and weights, one variable at a time: no second copy of the model."""
+        for name, average in self.values.items():
+            weight = variables[name].read_value()
+            variables[name].assign(average.read_value())
+            average.assign(weight)

@@ -26,7 +26,7 @@ class TrainState:
       skipped: steps whose update was left out (on_nan skip); they count as steps, and in epoch_step.
       epoch_skipped: those of the open epoch.
       skipped_in_a_row: those since the last one that was not.
-      rollbacks: how often the run went back (on_nan rollback); each halved the learning rate.
+      rollbacks: how often the run rolled back (on_nan rollback); each halved the learning rate.
     """
 
     step: int = 0
@@ -68,13 +68,17 @@ class TrainState:
         self.epoch_step = self.epoch_skipped = 0
         self.epoch_sums = [0.0] * len(METRICS)
 
+    def copy(self) -> TrainState:
+        """The counters as they are now."""
+        return dataclasses.replace(self, epoch_sums=[*self.epoch_sums])
+
     def to_dict(self) -> dict[str, Any]:
         """The counters as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainState:
-        """The inverse of `to_dict`; missing counters are those of a beginning, and epoch_start is reckoned.
+        """The inverse of `to_dict`; missing counters are those of a new run, and epoch_start is computed.
 
         Raises:
           ValueError: a counter is unknown, or no number.

@@ -25,7 +25,7 @@ def main() -> None:
 
     import glow_tf
     from glow_tf.runtime import keep_freed_memory
-    from glow_tf.training import distributed
+    from glow_tf.training import workers as distributed
 
     keep_freed_memory()
     workers = distributed.connect()

@@ -13,7 +13,7 @@ from PIL import Image
 
 import glow_tf
 from glow_tf.commands import main
-from glow_tf.training import checkpoints
+from glow_tf.storage import checkpoints
 from glow_tf.training.config import TrainConfig
 from tests.random_weights import perturb, random_glow
 

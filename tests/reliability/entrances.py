@@ -245,7 +245,7 @@ def configs(folder: Path) -> Entrance:
     """config.json of a run, of a saved model, and of `import-openai --config`."""
     from glow_tf.config import GlowConfig
     from glow_tf.training.config import TrainConfig, TrainError
-    from glow_tf.training.run_folder import read_config
+    from glow_tf.training.logdir import read_config
 
     def read(data: bytes) -> None:
         path = folder / "config.json"
@@ -287,14 +287,12 @@ def saved_models(folder: Path) -> Entrance:
 def run_checkpoints(folder: Path) -> Entrance:
     """Checkpoints of a run, one file spoilt; half of the time with a manifest made to fit, as an attacker would."""
     import glow_tf
-    from glow_tf.training import Trainer, checkpoints
+    from glow_tf.storage import checkpoints
+    from glow_tf.training import Trainer
+    from glow_tf.training.state import TrainState
 
     trainer = Trainer(glow_tf.Glow(MODEL), {"n_train": 4, "n_batch_train": 4})
-    groups = {
-        "weights": trainer.glow.named_variables(),
-        "optimizer": trainer.optimizer.slots,
-        "average": trainer.average,
-    }
+    groups = trainer.groups()
     checkpoint = checkpoints.save(folder / "checkpoints", groups, trainer.state.to_dict())
     names = sorted(path.name for path in checkpoint.iterdir())
     whole = {name: (checkpoint / name).read_bytes() for name in names}
@@ -309,7 +307,7 @@ def run_checkpoints(folder: Path) -> Entrance:
                 manifest = json.loads(whole["manifest.json"])
                 manifest[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
                 (checkpoint / "manifest.json").write_text(json.dumps(manifest))
-            checkpoints.restore(checkpoint, groups)
+            checkpoints.restore(checkpoint, groups, TrainState.from_dict)
         finally:
             for kept in (name, "manifest.json"):
                 (checkpoint / kept).write_bytes(whole[kept])

@@ -27,7 +27,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import train
 from data_loaders.tensorflow_import import import_tensorflow
-from glow_tf.training import checkpoints
+from glow_tf.storage import checkpoints
 from tests.training.common import assert_same_run, flags
 
 EARLY = 0.2  # share of the kills that come before the first step of a life

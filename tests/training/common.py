@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from glow_tf.training import checkpoints
+from glow_tf.storage import checkpoints
 
 REPOSITORY = Path(__file__).parents[2]
 MODEL: dict[str, Any] = {"image_size": 8, "n_levels": 1, "depth": 2, "width": 8, "flow_coupling": 1, "learntop": True}

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 import glow_tf
-from glow_tf.training import Trainer, TrainError, diagnosis, distributed, train
-from glow_tf.training.health import DivergedError
+from glow_tf.training import Trainer, TrainError, diagnosis, train
+from glow_tf.training import workers as distributed
+from glow_tf.training.diagnosis import DivergedError
 from tests.training.common import MODEL, TRAIN
 
 
@@ -29,7 +30,7 @@ def main() -> None:
         noise = np.full(x.shape, np.nan if workers.rank == 1 else 0.0, np.float32)
         seen: dict[str, Any] = {"rank": workers.rank, "policy": policy}
         try:
-            seen["fine"] = trainer.step(x, y, noise=noise)["fine"]
+            seen["step_ok"] = trainer.step(x, y, noise=noise)["step_ok"]
         except DivergedError as fault:
             batch = trainer.batch_of(fault.step)
             finding = batch and diagnosis.find_fault(glow, *batch)

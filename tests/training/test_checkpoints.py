@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.training import checkpoints
-from glow_tf.training.checkpoints import CheckpointError
-from glow_tf.training.config import StorageError
+from glow_tf.storage import checkpoints
+from glow_tf.storage.checkpoints import CheckpointError
+from glow_tf.storage.files import StorageError
 from glow_tf.training.state import TrainState
 
-FIRST = TrainState(step=1).to_dict()
+FIRST = TrainState(step=1)
+PARSE = TrainState.from_dict
 
 
 def groups():
@@ -33,7 +34,7 @@ def test_round_trip(tmp_path):
     state = {**TrainState(step=3, train_time=1.5).to_dict()}
     checkpoint = checkpoints.save(tmp_path, kept, state)
     fresh = groups()
-    assert checkpoints.restore(checkpoint, fresh) == state
+    assert checkpoints.restore(checkpoint, fresh, PARSE).to_dict() == state
     assert fresh["weights"]["level_0/w"].numpy().tolist() == [[5.0, 6.0]]
     assert bool(fresh["average"]["flag"])
 
@@ -49,7 +50,8 @@ def test_the_last_two_and_the_best_stay(tmp_path):
 def test_two_of_the_same_step_stay_apart(tmp_path):
     first, second = (checkpoints.save(tmp_path, groups(), {"step": 1, "skipped": n}) for n in (1, 2))
     assert first != second
-    assert (checkpoints.restore_latest(tmp_path, groups()) or {})["skipped"] == 2
+    restored = checkpoints.restore_latest(tmp_path, groups(), PARSE)
+    assert restored and restored.skipped == 2
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "remove", "manifest", "empty manifest"])
@@ -68,7 +70,7 @@ def test_damage_is_named_and_the_one_before_used(tmp_path, file, harm):
         path = path.with_name("manifest.json")
         path.write_text("{}" if harm.startswith("empty") else "[")
     said: list[str] = []
-    assert checkpoints.restore_latest(tmp_path, groups(), said.append) == FIRST
+    assert checkpoints.restore_latest(tmp_path, groups(), PARSE, said.append) == FIRST
     assert len(said) == 1 and str(path) in said[0]
 
 
@@ -79,7 +81,7 @@ def test_a_damaged_one_goes_out_of_the_way(tmp_path):
     (newest / "weights.npz").unlink()
     said: list[str] = []
     for _ in range(2):
-        assert checkpoints.restore_latest(tmp_path, groups(), said.append) == FIRST
+        assert checkpoints.restore_latest(tmp_path, groups(), PARSE, said.append) == FIRST
     assert len(said) == 1 and (tmp_path / f"damaged-{newest.name}").is_dir()
     again = checkpoints.save(tmp_path, groups(), {"step": 1})
     assert [c.name for c in checkpoints.list_checkpoints(tmp_path)] == ["000000001-1", again.name]
@@ -149,10 +151,10 @@ def _as_json(content: bytes) -> Any:
 
 
 def test_nothing_there_and_nothing_good(tmp_path):
-    assert checkpoints.restore_latest(tmp_path / "none", groups()) is None
+    assert checkpoints.restore_latest(tmp_path / "none", groups(), PARSE) is None
     (checkpoints.save(tmp_path, groups(), {"step": 1}) / "weights.npz").unlink()
     with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
-        checkpoints.restore_latest(tmp_path, groups(), lambda line: None)
+        checkpoints.restore_latest(tmp_path, groups(), PARSE, lambda line: None)
 
 
 def test_variables_that_do_not_fit_are_named(tmp_path):
@@ -160,11 +162,11 @@ def test_variables_that_do_not_fit_are_named(tmp_path):
     other = groups()
     other["weights"]["extra"] = tf.Variable(1.0)
     with pytest.raises(CheckpointError, match="missing \\['extra'\\]"):
-        checkpoints.restore(checkpoint, other)
+        checkpoints.restore(checkpoint, other, PARSE)
     other = groups()
     other["weights"]["level_0/w"] = tf.Variable([1.0])
     with pytest.raises(CheckpointError, match=r"level_0/w is float32\[1, 2\]"):
-        checkpoints.restore(checkpoint, other)
+        checkpoints.restore(checkpoint, other, PARSE)
 
 
 def test_a_write_that_fails_leaves_the_ones_before(tmp_path, monkeypatch):
@@ -173,7 +175,7 @@ def test_a_write_that_fails_leaves_the_ones_before(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "seal", full)
+    monkeypatch.setattr(checkpoints, "write_synced", full)
     with pytest.raises(StorageError, match=f"{tmp_path} cannot be written: No space"):
         checkpoints.save(tmp_path, groups(), {"step": 2})
     assert [c.name for c in tmp_path.iterdir()] == ["000000001-1"]

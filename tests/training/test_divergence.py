@@ -11,9 +11,9 @@ import tensorflow as tf
 import data_loaders
 import glow_tf
 from glow_tf.layers.invertible_conv import condition_number
+from glow_tf.storage.checkpoints import list_checkpoints
 from glow_tf.training import Trainer, TrainError, diagnosis, train
-from glow_tf.training.checkpoints import list_checkpoints
-from glow_tf.training.health import DivergedError
+from glow_tf.training.diagnosis import DivergedError
 from glow_tf.training.state import TrainState
 from tests.training.common import MODEL, TRAIN
 
@@ -47,9 +47,9 @@ def test_a_step_that_is_not_finite_changes_nothing(skipping):
     before = everything(skipping)
     noise = np.zeros(X.shape, np.float32)
     noise[1, 2, 3, 0] = np.nan
-    assert skipping.step(X, Y, noise=noise)["fine"] == 0
+    assert skipping.step(X, Y, noise=noise)["step_ok"] == 0
     assert_untouched(skipping, before)
-    assert skipping.step(X, Y)["fine"] == 1  # and the next one counts again
+    assert skipping.step(X, Y)["step_ok"] == 1  # and the next one counts again
     assert any((value != before[name]).any() for name, value in everything(skipping).items())
 
 
@@ -62,8 +62,8 @@ def test_stop_holds_the_weights_until_told_otherwise():
         stopping.step(X, Y, noise=noise)
     stopping.dispatch(X, Y)  # as the loop does before it has read the numbers
     assert_untouched(stopping, before)
-    stopping.forget_steps()
-    assert stopping.step(X, Y)["fine"] == 1
+    stopping.resume_at(stopping.state)
+    assert stopping.step(X, Y)["step_ok"] == 1
     nearly_singular(stopping.glow.levels[0].step.permutation)
     before = everything(stopping)
     with pytest.raises(DivergedError, match="condition number of a 1x1 convolution"):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from glow_tf.training.checkpoints import list_checkpoints
+from glow_tf.storage.checkpoints import list_checkpoints
 from tests.training.jobs import finish, launch, needs_horovod
 
 pytestmark = [pytest.mark.slow, needs_horovod]
@@ -26,7 +26,7 @@ def test_both_workers_decide_the_same(tmp_path):
     finding = "level_0, step 0, actnorm: its output is not finite"
     assert seen["stop", 0] == {**seen["stop", 1], "rank": 0, "own": None}
     assert (seen["stop", 1]["own"], seen["stop", 0]["agreed"], seen["stop", 0]["step"]) == (finding, finding, 1)
-    assert seen["skip", 0]["fine"] == seen["skip", 1]["fine"] == 0
+    assert seen["skip", 0]["step_ok"] == seen["skip", 1]["step_ok"] == 0
     assert [seen["rollback", rank].get("steps") for rank in (0, 1)] == [4, 4]
     state = json.loads((list_checkpoints(tmp_path / "checkpoints")[-1] / "state.json").read_text())
     assert state["rollbacks"] > 0 and state["step"] == 4

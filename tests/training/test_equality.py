@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glow_tf.training.distributed import Workers
+from glow_tf.training.workers import Workers
 from tests.tolerances import RANKS
 from tests.training import ranks
 from tests.training.jobs import finish, launch, needs_horovod

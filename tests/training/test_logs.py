@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from glow_tf.training.launch import launched_by_horovod
-from glow_tf.training.logs import Progress, ResultLog
+from glow_tf.runtime import launched_by_horovod
+from glow_tf.training.logging import Progress, ResultLog
 from glow_tf.training.state import METRICS, TrainState
 
 RESULT = dict.fromkeys(METRICS, 1.23456)

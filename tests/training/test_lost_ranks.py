@@ -11,8 +11,8 @@ import time
 import numpy as np
 import pytest
 
+from glow_tf.storage.checkpoints import list_checkpoints
 from glow_tf.training import train
-from glow_tf.training.checkpoints import list_checkpoints
 from tests.tolerances import RANKS
 from tests.training.common import MODEL, TRAIN, final_arrays, flags
 from tests.training.jobs import finish, launch, needs_horovod, pid_of, wait_for

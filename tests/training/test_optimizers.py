@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.training.optimizers import Adam, Adam2, beta2_of, make_optimizer
-from glow_tf.training.polyak import PolyakAverage
+from glow_tf.training.optimizers import Adam, Adam2, PolyakAverage, beta2_of, make_optimizer
 
 BETA1, BETA2 = 0.9, 0.95
 

@@ -8,7 +8,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from glow_tf.training.distributed import HorovodWorkers
+from glow_tf.training.workers import HorovodWorkers
 from tests.benchmarks.timeline import read_steps
 from tests.training.jobs import finish, launch, needs_horovod
 

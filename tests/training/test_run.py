@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import glow_tf
+from glow_tf.storage.checkpoints import best_checkpoint, list_checkpoints
 from glow_tf.training import TrainError, train
-from glow_tf.training.checkpoints import best_checkpoint, list_checkpoints
 from tests.training.common import MODEL, TRAIN, assert_same_run
 
 
@@ -41,7 +41,7 @@ def test_everything_is_written(run):
         for i in range(8):
             picture = Image.open(logdir / f"epoch_{epoch}_sample_{i}.png")
             assert picture.size == (10 * 8 * 4, 10 * 8 * 4)
-    assert result.picture == logdir / "epoch_3_sample_4.png"
+    assert result.samples == logdir / "epoch_3_sample_4.png"
     assert list((logdir / "events").iterdir())
     assert len(list_checkpoints(logdir / "checkpoints")) in (2, 3)
     best = best_checkpoint(logdir / "checkpoints")
@@ -99,7 +99,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, caps
 def test_dry_run_does_one_of_everything_and_leaves_the_folder_usable(tmp_path):
     settings = {**TRAIN, "logdir": str(tmp_path)}
     result = train(MODEL, {**settings, "dry_run": True, "polyak": True})
-    assert result.steps == 1 and result.test and result.picture.exists()
+    assert result.steps == 1 and result.test and result.samples.exists()
     assert glow_tf.load(result.model).config.channels == 1
     assert train(MODEL, {**settings, "steps": 1}).steps == 1
 

@@ -13,11 +13,10 @@ import pytest
 from PIL import Image
 
 import data_loaders
+from glow_tf.storage.checkpoints import list_checkpoints, verify
+from glow_tf.storage.files import StorageError, locked
 from glow_tf.training import TrainError, train
-from glow_tf.training.checkpoints import list_checkpoints, verify
-from glow_tf.training.config import StorageError
-from glow_tf.training.logs import ResultLog
-from glow_tf.training.run_folder import locked
+from glow_tf.training.logging import ResultLog
 from glow_tf.training.state import METRICS
 from tests.training.common import MODEL, REPOSITORY, TRAIN, assert_same_run
 
@@ -158,8 +157,8 @@ def test_one_run_a_folder(tmp_path, digits):
 def test_the_lock_goes_with_a_killed_process(tmp_path):
     program = f"""
 import pathlib, time
-from glow_tf.training.logs import ResultLog
-from glow_tf.training.run_folder import locked
+from glow_tf.training.logging import ResultLog
+from glow_tf.storage.files import locked
 from glow_tf.training.state import METRICS
 with locked(pathlib.Path({str(tmp_path)!r})):
     print("locked", flush=True)

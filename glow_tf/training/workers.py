@@ -12,25 +12,35 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.training.config import StorageError, TrainError
-from glow_tf.training.launch import elastic, launched_by_horovod
+from glow_tf.runtime import is_elastic, launched_by_horovod
+from glow_tf.storage.files import StorageError
+from glow_tf.training.config import TrainError
 
-if TYPE_CHECKING:
-    from glow_tf.training.elastic import Committed
-
-
-# How often Horovod's thread asks the other workers what is ready; its own default is 1. On processors that thread takes
-# its time from the training: a fifth of a CIFAR-10 step on one core, and about a twentieth with this.
+# How often Horovod's thread asks the other workers what is ready; its own default is 1. On a CPU that thread takes its
+# time from the training: a fifth of a CIFAR-10 step on one core, and about a twentieth with this.
 _CPU_CYCLE_MILLISECONDS = "10"
 
 
 class WorkerLostError(TrainError):
     """Another worker is gone, so that nothing can be shared with it any more."""
+
+
+class Restorable(Protocol):
+    """The state of a run that elastic Horovod keeps; see `ElasticState`."""
+
+    def save(self) -> None:
+        """Keeps a copy."""
+
+    def restore(self) -> None:
+        """Goes back to the copy."""
+
+    def share(self) -> None:
+        """Gives every worker rank 0's copy."""
 
 
 class Workers:
@@ -65,17 +75,17 @@ class Workers:
         return flag
 
     @contextlib.contextmanager
-    def noticing_loss(self) -> Iterator[None]:
-        """Within it what fails because another worker is gone raises WorkerLostError."""
+    def detecting_lost_workers(self) -> Iterator[None]:
+        """Within it, a failure because another worker is gone raises WorkerLostError."""
         yield
 
-    def until_done(self, attempt: Callable[[Callable[[], None] | None], Any], committed: Committed) -> Any:
+    def run_elastic(self, attempt: Callable[[Callable[[], None] | None], Any], state: Restorable) -> Any:
         """What `attempt` returns; where workers may come and go, it is called again after each change.
 
         Args:
           attempt: is given the function that commits the state of the run, which all workers call at the same step;
             None where workers stay.
-          committed: what is gone on from.
+          state: what each attempt resumes from.
         """
         return attempt(None)
 
@@ -140,7 +150,7 @@ class HorovodWorkers(Workers):
         return float(self.sum(tf.constant(float(flag)), name)) > 0
 
     @contextlib.contextmanager
-    def noticing_loss(self) -> Iterator[None]:  # noqa: D102
+    def detecting_lost_workers(self) -> Iterator[None]:  # noqa: D102
         rank = self.rank
         try:
             yield
@@ -149,12 +159,12 @@ class HorovodWorkers(Workers):
                 raise
             raise WorkerLostError(
                 f"rank {rank} stops because another one has failed or was killed; what it said, or the launcher"
-                " says of it, is the reason. The same command with --resume goes on from the last checkpoint"
+                " says of it, is the reason. The same command with --resume resumes the run from the last checkpoint"
             ) from None
 
-    def until_done(self, attempt: Callable[[Callable[[], None] | None], Any], committed: Committed) -> Any:  # noqa: D102
-        if not elastic():
-            return super().until_done(attempt, committed)
+    def run_elastic(self, attempt: Callable[[Callable[[], None] | None], Any], state: Restorable) -> Any:  # noqa: D102
+        if not is_elastic():
+            return super().run_elastic(attempt, state)
         from horovod.common.elastic import State
         from horovod.common.exceptions import HorovodInternalError
         from horovod.tensorflow.elastic import run
@@ -162,29 +172,29 @@ class HorovodWorkers(Workers):
         @contextlib.contextmanager
         def told_to_horovod() -> Iterator[None]:
             try:
-                with self.noticing_loss():
+                with self.detecting_lost_workers():
                     yield
             except WorkerLostError as error:
                 raise HorovodInternalError(str(error)) from None
 
-        class CommittedState(State):
+        class HorovodState(State):
             """Horovod's name for it, since horovod.tensorflow's own does not share variables in TensorFlow 2."""
 
             def save(self) -> None:
-                committed.save()
+                state.save()
 
             def restore(self) -> None:
-                committed.restore()
+                state.restore()
 
             def sync(self) -> None:
                 with told_to_horovod():
-                    committed.share()
+                    state.share()
 
-        def guarded(state: Any) -> Any:
+        def guarded(shared: Any) -> Any:
             with told_to_horovod():
-                return attempt(state.commit)
+                return attempt(shared.commit)
 
-        return run(guarded)(CommittedState(self._hvd.broadcast_object, self._hvd.rank))
+        return run(guarded)(HorovodState(self._hvd.broadcast_object, self._hvd.rank))
 
     def broadcast(self, variables: Sequence[tf.Variable]) -> None:  # noqa: D102
         for index, variable in enumerate(variables):

@@ -1,35 +1,36 @@
-"""What a run tells: train.txt and test.txt, TensorBoard, and the progress on the terminal."""
+"""What a run logs: train.txt and test.txt, TensorBoard, and its progress on the terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.training.config import StorageError
-from glow_tf.training.files import append, write_text
+from glow_tf.storage.files import StorageError, append, write_text
 from glow_tf.training.state import TrainState
+from glow_tf.training.trainer import Trainer
 
 
 class ResultLog:
-    """A file of JSON lines with the original's keys: hyper-parameters first, then one line a result.
+    """A file of JSON lines with the keys of OpenAI's code: hyper-parameters first, then one line a result.
 
     Its metrics are strings of four decimals, under the names loss, bits_x, bits_y and pred_loss
-    (the classification error); both as the original.
+    (the classification error); both as there.
 
     Args:
       path: the file.
       header: the hyper-parameters.
-      resumed: where the run goes on; the lines of what it will do again are dropped. None: it is new.
-      every: a resumed run also drops results of other epochs than every so many: the test at the
-        end of a run that goes on after all.
+      resumed: where the run is resumed; lines of what it will do again are dropped. None: it is new.
+      every: a resumed run also drops results of epochs that are no multiple of this: the test at the
+        end of a run that is continued.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], resumed: TrainState | None, every: int = 1) -> None:
@@ -191,3 +192,110 @@ def _duration(seconds: float) -> str:
     if hours >= 48:
         return f"{hours // 24} days"
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class RunLogger:
+    """train.txt, test.txt, TensorBoard and the terminal, written by rank 0; on the other workers, nothing.
+
+    Args:
+      trainer: whose run.
+      data_name: of its data set.
+      resumed: the run is resumed from `trainer.state`.
+    """
+
+    def __init__(self, trainer: Trainer, data_name: str, *, resumed: bool) -> None:
+        self._trainer, self._logdir = trainer, Path(trainer.config.logdir)
+        self._chief = trainer.workers.is_chief
+        total = trainer.total_steps()
+        self.progress = Progress(shown=self._chief, total_steps=total)
+        self.say = self.progress.say
+        if self._chief:
+            self._open_logs(trainer.state if resumed else None)
+            self._board = TensorBoard(self._logdir / "events")
+        weights = sum(math.prod(v.shape) for v in trainer.variables.values())
+        batch = trainer.local_batch(trainer.config.n_batch_train)
+        start = f"step {self._state.step}" if resumed else "the beginning"
+        self.say(
+            f"{data_name}: {weights:,} weights, {trainer.workers.size} worker(s) with {batch} images a step,"
+            f" {trainer.train_its} steps an epoch; from {start} to step {total}; logs in {self._logdir}"
+        )
+        optimizer = trainer.optimizer
+        if optimizer.beta2 < optimizer.beta1:
+            self.say(
+                f"warning: beta2 is {optimizer.beta2:.3g}, below beta1: a weight whose gradient vanishes for some steps"
+                f" takes ever longer ones. Raise --polyak_epochs ({trainer.config.polyak_epochs} now)"
+            )
+
+    @property
+    def _state(self) -> TrainState:
+        return self._trainer.state
+
+    def rewind(self) -> None:
+        """After a rollback to `trainer.state`: drops the lines of what the run will do again."""
+        if self._chief:
+            self._open_logs(self._state)
+
+    def _open_logs(self, state: TrainState | None) -> None:
+        trainer, config = self._trainer, self._trainer.config
+        header = {
+            **config.to_dict(),
+            **trainer.glow.config.to_dict(),
+            "train_its": trainer.train_its,
+            "local_batch_train": trainer.local_batch(config.n_batch_train),
+            "local_batch_test": trainer.local_batch(config.n_batch_test),
+            "n_workers": trainer.workers.size,
+        }
+        self._train = ResultLog(self._logdir / "train.txt", header, state)
+        self._test = ResultLog(self._logdir / "test.txt", header, state, config.epochs_full_valid)
+
+    def trained(self, epoch: int) -> None:
+        """The open epoch's mean results."""
+        self.progress.end_epoch()
+        if self._chief:
+            state, means = self._state, self._state.epoch_means()
+            counters = {**self._counters(epoch), "train_time": int(state.train_time)}
+            if state.epoch_skipped:
+                counters["skipped"] = state.epoch_skipped
+            self.trying(lambda: self._train.log(means, **counters))
+            values = {"lr": self._trainer.learning_rate, "skipped": state.skipped, "rollbacks": state.rollbacks}
+            values = {**means, **values, **self._trainer.latest()}
+            self.trying(lambda: self._board.scalars(values, state.step, "train"))
+            self.trying(lambda: self._board.actnorm_scales(self._trainer.glow.named_variables(), state.step))
+            self.say(f"epoch {epoch}: train bits/dim {means['bits_x']:.4f}, {state.train_time:.0f} s")
+
+    def tested(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """The results over the test set."""
+        if self._chief:
+            self.trying(lambda: self._test.log(metrics, **self._counters(epoch)))
+            self.trying(lambda: self._board.scalars(metrics, self._state.step, "test"))
+            self.say(f"epoch {epoch}: test bits/dim {metrics['bits_x']:.4f}")
+
+    def drawn(self, pictures: Mapping[Path, np.ndarray]) -> None:
+        """The sample grids, for TensorBoard."""
+        for path, picture in pictures.items():
+            self._board.image(f"samples/{path.stem.rsplit('_', 1)[1]}", picture, self._state.step)
+        self._board.flush()
+
+    def flush(self) -> None:
+        """Writes what is waiting for TensorBoard."""
+        if self._chief:
+            self.trying(self._board.flush)
+
+    def settle(self) -> None:
+        """Writes log lines that could not be written before.
+
+        Raises:
+          StorageError: they still cannot.
+        """
+        self._train.settle()
+        self._test.settle()
+
+    def trying(self, write: Callable[[], None]) -> None:
+        """Writes what the training does not depend on, or says why that failed."""
+        try:
+            write()
+        except StorageError as error:
+            self.say(f"warning: {error}; the training continues")
+
+    def _counters(self, epoch: int) -> dict[str, int]:
+        return {"epoch": epoch, "n_processed": self._state.n_processed, "n_images": self._state.n_images}

@@ -1,26 +1,21 @@
-"""The folder of a run: whose it is, what is in it, and that only one run writes to it."""
+"""The folder of a run: its configuration, and which run may write to it."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import json
-import os
 import shutil
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from glow_tf.config import GlowConfig
+from glow_tf.storage.files import WRITING, storage_errors, write_text
 from glow_tf.training.config import TrainConfig, TrainError
-from glow_tf.training.files import storing, write_json, write_text
 
 CONFIG_FILE = "config.json"
-EXIT_FILE = "exit_code"  # of the run in this folder, for who started it with horovodrun, which makes 1 of every code
-_LOCK = ".lock"
-# A run may go on with other values of these: they say where things are and how long, not what comes out.
+EXIT_FILE = "exit_code"  # of the run in this folder: horovodrun turns every code but 0 into 1
+# A run may be resumed with other values of these: they say where things are and how long, not what comes out.
 _FREE = {
     "verbose", "logdir", "data_dir", "image_dir", "fmap", "pmap", "epochs", "steps", "resume",
     "checkpoint_minutes", "checkpoint_steps", "commit_steps", "skip_corrupt",
@@ -52,21 +47,19 @@ def check_free(logdir: Path, *, resume: bool) -> None:
     """Raises TrainError if `logdir` holds a run (other than a dry one) that is not to be resumed."""
     held = read_config(logdir)
     if held is not None and not resume and not held["train"].get("dry_run"):
-        raise TrainError(
-            f"logdir {logdir} holds a run already; --resume goes on with it, --logdir names another folder"
-        )
+        raise TrainError(f"logdir {logdir} holds a run already; --resume resumes it, --logdir names another folder")
 
 
 def claim(logdir: Path, config: Mapping[str, Any], *, resume: bool) -> bool:
-    """Makes `logdir` this run's, and writes config.json.
+    """Makes `logdir` the folder of this run, and writes config.json.
 
     Args:
       logdir: the folder; made where there is none. What a dry run left in it is removed.
       config: JSON values, with "model" and "train".
-      resume: go on with the run that is there.
+      resume: resume the run that is there.
 
     Returns:
-      Whether there is a run to go on with.
+      Whether there is a run to resume.
 
     Raises:
       TrainError: the folder holds another run; with `resume`, the differences are named.
@@ -80,53 +73,25 @@ def claim(logdir: Path, config: Mapping[str, Any], *, resume: bool) -> bool:
         raise TrainError(
             f"logdir {logdir} holds a run with other settings, so it cannot be resumed: {'; '.join(found)}"
         )
-    with storing(logdir):
+    with storage_errors(logdir):
         (logdir / EXIT_FILE).unlink(missing_ok=True)
-        write_json(logdir / CONFIG_FILE, dict(config))
+        for leftover in logdir.glob(f"{WRITING}*"):
+            leftover.unlink()
+    write_text(logdir / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
     return held is not None
 
 
-@contextlib.contextmanager
-def locked(logdir: Path) -> Iterator[None]:
-    """Within it no other run may have this folder, which is made where there is none.
-
-    The lock is the system's, on a file in the folder: it ends with the process, however that ends.
-
-    Raises:
-      TrainError: another run has it.
-      StorageError: the folder is not there and cannot be made, or is read-only.
-    """
-    path = logdir / _LOCK
-    with storing(logdir):
-        logdir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            who = os.read(descriptor, 200).decode(errors="replace").strip()
-            raise TrainError(f"logdir {logdir} is in use by another run ({who or 'of unknown origin'})") from None
-        except OSError as error:
-            print(f"warning: {path}: this file system has no locks ({error.strerror}); nothing guards the folder")
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without it
-            os.truncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def end(logdir: Path, exit_code: int) -> None:
-    """Writes down how the run in `logdir` ended; there is no such file while it goes on, and after a crash."""
+    """Records how the run in `logdir` ended; there is no such file while it runs, and after a crash."""
     write_text(logdir / EXIT_FILE, f"{exit_code}\n")
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What two configurations differ in, of what decides the results: "lr is 0.1 there, 0.2 here"."""
+    """The settings that decide the results and differ between two configurations: "lr is 0.1 there, 0.2 here"."""
     found = []
     for part, defaults in (("model", GlowConfig), ("train", TrainConfig)):
         old, new = {**_defaults(defaults), **there[part]}, here[part]
-        if old.get("on_nan") == "stop":  # a run that stopped may go on with another policy; the others are kept
+        if old.get("on_nan") == "stop":  # a run that stopped may be resumed with another policy
             old["on_nan"] = new.get("on_nan")
         for name in sorted((set(old) | set(new)) - _FREE):
             if old.get(name) != new.get(name):
@@ -135,7 +100,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 
 def _defaults(kind: Any) -> dict[str, Any]:
-    """What a run of an earlier version had for settings that it did not know."""
+    """The values of settings that a run of an earlier version did not know."""
     fields = dataclasses.fields(kind)
     return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
 

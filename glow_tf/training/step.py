@@ -1,43 +1,97 @@
-"""What a step does with its gradients: averages them over the workers, and updates weights, moments and average."""
+"""What one training step computes: loss and gradients, averaged over the workers, and the update of all variables."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
+from glow_tf.flow.quantization import TRAINING, noise_at
+from glow_tf.layers.invertible_conv import SINGULAR
 from glow_tf.training.config import TrainConfig
-from glow_tf.training.distributed import Workers
-from glow_tf.training.optimizers import Optimizer
-from glow_tf.training.polyak import PolyakAverage
+from glow_tf.training.optimizers import Optimizer, PolyakAverage
+from glow_tf.training.state import METRICS
+from glow_tf.training.workers import Workers
 
+REQUESTS = ("stop", "save")  # what a worker can ask of all, with the numbers of a step
+RESULTS = (*METRICS, *REQUESTS, "condition", "grad_norm", "step_ok", "step")
 Squares = Mapping[str, tf.Tensor] | None  # the workers' mean squared gradients, for adam2 with several workers
 
 
-class Update:
-    """Traced into the training step.
+class TrainStep:
+    """One step, as a tf.function of the batch.
 
     Args:
+      glow: the model.
       variables: what is trained, by name.
       optimizer: with slots for them.
       polyak: their average.
       workers: who shares the work.
-      config: of the run; compression, on_nan and clip_grad_norm count.
+      config: of the run.
     """
 
     def __init__(
         self,
+        glow: Any,
         variables: Mapping[str, tf.Variable],
         optimizer: Optimizer,
         polyak: PolyakAverage,
         workers: Workers,
         config: TrainConfig,
     ) -> None:
-        self._variables, self._optimizer, self._polyak = variables, optimizer, polyak
+        self._glow, self._variables, self._optimizer, self._polyak = glow, variables, optimizer, polyak
         self._workers, self._config = workers, config
+        # Set by a failed step, where that ends or rolls back the run: nothing is updated from then on.
+        self._halted = tf.Variable(initial_value=False, trainable=False, name="halted")
+        self.retrace()
 
-    def share(self, gradients: list[tf.Tensor]) -> tuple[dict[str, tf.Tensor], Squares]:
+    def retrace(self) -> None:
+        """After a change of what is a constant in the graph: the number of workers and the decays."""
+        self.run = tf.function(self._run, autograph=False)
+
+    def resume(self) -> None:
+        """Steps count again, whatever went wrong before."""
+        self._halted.assign(value=False)
+
+    def noise(self, x: tf.Tensor, first: tf.Tensor | int) -> tf.Tensor:
+        """The dequantisation noise of a batch whose first image has this place in the run."""
+        glow, seed = self._glow, self._config.seed
+        return noise_at(glow.config, first, x.shape[0], seed=seed, stream=TRAINING, dtype=glow.dtype)
+
+    def _run(
+        self,
+        x: tf.Tensor,
+        y: tf.Tensor | None,
+        noise: tf.Tensor | None,
+        first: tf.Tensor,
+        step: tf.Tensor,
+        lr: tf.Tensor,
+        requests: tf.Tensor,
+        update: tf.Tensor,
+    ) -> tf.Tensor:
+        """The values of RESULTS, float64; changes the variables where the step is sound and `update` is true."""
+        variables = list(self._variables.values())
+        if noise is None:
+            noise = self.noise(x, first)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            losses, encoding = self._glow.losses_of(x, y, noise, self._glow.memory)
+            loss = tf.reduce_mean(losses["loss"])
+        # Every number that decides is averaged over the workers, or of averages, so they all decide the same.
+        means = [tf.cast(tf.reduce_mean(losses[metric]), tf.float64) for metric in METRICS]
+        means = self._workers.mean(tf.concat([means, requests, [encoding.condition]], 0), "metrics")
+        local = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients, squares = self._share(local)
+        finite = tf.reduce_all(tf.math.is_finite(means)) & (means[-1] < SINGULAR)
+        norm = self._apply(gradients, squares, lr, finite & update & ~self._halted.read_value())
+        step_ok = finite & tf.math.is_finite(norm)
+        if self._config.on_nan != "skip":
+            self._halted.assign(self._halted | (update & ~step_ok))
+        return tf.concat([means, [norm, tf.cast(step_ok, tf.float64), tf.cast(step, tf.float64)]], axis=0)
+
+    def _share(self, gradients: list[tf.Tensor]) -> tuple[dict[str, tf.Tensor], Squares]:
         """Averages over the workers, by name; every tensor starts as soon as the backward pass has it."""
         named = dict(zip(self._variables, gradients, strict=True))
         if self._workers.size == 1:
@@ -51,7 +105,7 @@ class Update:
                 squares[name] = self._workers.mean(tf.square(gradient), f"square/{name}")
         return means, squares or None
 
-    def apply(
+    def _apply(
         self, gradients: Mapping[str, tf.Tensor], squares: Squares, lr: tf.Tensor, allowed: tf.Tensor
     ) -> tf.Tensor:
         """Average and optimizer, where it is allowed and the gradient is finite; the gradient's global norm.
