@@ -24,9 +24,11 @@ from typing import Any
 
 import data_loaders
 from data_loaders.tensorflow_import import import_tensorflow
-from glow_tf.commands.arguments import PROGRAM, Parser
+from glow_tf.commands import train
+from glow_tf.commands.arguments import PROGRAM, Parser, version
 from glow_tf.runtime import keep_freed_memory
 
+TRAIN = "train"  # has a main of its own, which is also train.py's
 COMMANDS = {
     "sample": "sample",
     "evaluate": "evaluate",
@@ -46,8 +48,10 @@ _INTERRUPTED = 130  # what shells expect after SIGINT
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands; the chosen one's module is `args.module`."""
-    parser = Parser(prog=PROGRAM, description="What to do with a trained model.")
+    parser = Parser(prog=PROGRAM, description="Trains Glow, and uses trained models.")
+    parser.add_argument("--version", action="version", version=version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands.add_parser(TRAIN, help=train.HELP)
     for name, place in COMMANDS.items():
         module = importlib.import_module(f"{__name__}.{place}")
         description = (module.__doc__ or "").partition("\n\n")[2] or module.HELP
@@ -68,7 +72,10 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
       0; 2 after an error, which is one line on stderr; 130 after Ctrl-C. Wrong arguments exit with 2.
     """
-    args = make_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == [TRAIN]:
+        return train.main(words[1:], f"{PROGRAM} {TRAIN}")
+    args = make_parser().parse_args(words)
     module: ModuleType = args.module
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.metadata
 import math
 import os
+import platform
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 PROGRAM = "python -m glow_tf"
 MAX_SEED = 2**31 - 1
@@ -15,19 +19,40 @@ STRIP = (".png", ".gif")  # what add_strip's files may end in
 BEST, LAST, AVERAGE = "best", "last", "average"  # the weights that --weights chooses
 
 
+def version() -> str:
+    """What --version prints: this package, what it runs on, and Python."""
+    found = {"glow_tf": "(not installed)"}
+    for package in ("glow_tf", "tensorflow", "horovod"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return ", ".join(f"{name} {number}" for name, number in {**found, "Python": platform.python_version()}.items())
+
+
 class CommandError(ValueError):
     """Arguments that a command cannot work with; the message says which, and what is allowed."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors in one line, and no abbreviated flags: a later one must not change what a script means."""
+    """Errors in one line, --a-b for --a_b, and no abbreviations: a later flag must not change what a script means."""
+
+    program = PROGRAM  # for errors
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})  # type: ignore[arg-type]
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, where --image-dir is --image_dir; a flag whose own name has a hyphen stays as it is."""
+        return super().parse_known_args([self._known(a) for a in (sys.argv[1:] if args is None else args)], namespace)
+
+    def _known(self, word: str) -> str:
+        flag, equals, value = word.partition("=")
+        if not flag.startswith("--") or flag in self._option_string_actions:
+            return word
+        return "--" + flag[2:].replace("-", "_") + equals + value
+
     def error(self, message: str) -> NoReturn:
         """Exits with 2."""
-        self.exit(2, f"{PROGRAM}: error: {' '.join(message.split())}\n")
+        self.exit(2, f"{self.program}: error: {' '.join(message.split())}\n")
 
 
 def whole_number(at_least: int, at_most: int | None = None) -> Callable[[str], int]:

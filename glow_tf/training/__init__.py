@@ -12,6 +12,7 @@ _HOMES = {
     "TrainConfig": "config",
     "TrainError": "config",
     "Trainer": "trainer",
+    "infer": "evaluation",
     "train": "session",
 }
 

@@ -55,13 +55,15 @@ class TrainConfig:
         RUN, "start from the weights of a run, checkpoint, model/ or TF1 checkpoint", default=""
     )
     logdir: str = _setting(RUN, "folder for logs, checkpoints, samples and the model", default="./logs")
-    problem: str = _setting(DATA, "data set", default="cifar10")
+    problem: str = _setting(DATA, "data set; see the end", default="cifar10")
     category: str = _setting(DATA, "category of LSUN", default="")
     data_dir: str = _setting(DATA, "folder of the data", default="")
     dal: int = _setting(DATA, "augmentation level: 0 none, 1 standard, 2 extra", default=1, choices=(0, 1, 2))
     fmap: int = _setting(DATA, "files that are read in parallel", default=1, least=1)
     pmap: int = _setting(DATA, "images that are decoded in parallel", default=16, least=1)
-    n_train: int = _setting(DATA, "images in an epoch, whatever the size of the data set", default=50000, least=1)
+    n_train: int = _setting(
+        DATA, "images in an epoch; -1, for folder and mnist the default, is all", default=50000, least=-1
+    )
     n_test: int = _setting(DATA, "images of the test set to use; -1 is all of them", default=-1, least=-1)
     n_batch_train: int = _setting(OPTIMISATION, "images per step and worker, at the anchor size", default=64, least=1)
     n_batch_test: int = _setting(EVALUATION, "images per batch and worker, at the anchor size", default=50, least=1)
@@ -82,9 +84,12 @@ class TrainConfig:
     anchor_size: int = _setting(
         OPTIMISATION, "image side that batch sizes are meant for; other images: as many pixels", default=32, least=1
     )
+    inference: bool = _setting(
+        OPENAI, "encode the test set with --restore_path, write x.npy and z.npy to --logdir, and end", default=False
+    )
     n_sample: int = _setting(OPENAI, "has no effect, as in OpenAI's code", default=1, least=1)
     epochs_full_sample: int = _setting(EVALUATION, "epochs between sample grids", default=50, least=1)
-    seed: int = _setting(OPTIMISATION, "of initial weights, data order and noise", default=0, least=0)
+    seed: int = _setting(OPTIMISATION, "seed of initial weights, data order and noise", default=0, least=0)
 
     memory: str | None = _setting(
         OPTIMISATION,
@@ -94,9 +99,11 @@ class TrainConfig:
         choices=("store", "checkpoint", "reversible"),
     )
     precision: str = _setting(
-        OPTIMISATION, "of the coupling networks", default="float32", choices=("float32", "bfloat16")
+        OPTIMISATION, "precision of the coupling networks", default="float32", choices=("float32", "bfloat16")
     )
-    compression: str = _setting(WORKERS, "of gradients sent between workers", default="none", choices=("none", "fp16"))
+    compression: str = _setting(
+        WORKERS, "compression of gradients sent between workers", default="none", choices=("none", "fp16")
+    )
     polyak: bool = _setting(EVALUATION, "evaluate, sample and save model/ with the Polyak average", default=False)
     resume: bool = _setting(RUN, "resume the run in --logdir", default=False)
     image_dir: str = _setting(DATA, "folder of images, for --problem folder", default="")
@@ -123,8 +130,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             check_field(field, getattr(self, field.name))
-        if self.n_test == 0:
-            raise ConfigError("n_test is 0; it must be at least 1, or -1 for all")
+        for name in ("n_train", "n_test"):
+            if getattr(self, name) == 0:
+                raise ConfigError(f"{name} is 0; it must be at least 1, or -1 for all images")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+import data_loaders
+from data_loaders.progress import Progress
 from glow_tf import images
 from glow_tf.flow.quantization import TESTING, noise_at
+from glow_tf.latents.flatten import flatten_latents
 from glow_tf.runtime import SignalHandler
 from glow_tf.storage.files import atomic_write, storage_errors
+from glow_tf.training import setup
+from glow_tf.training.config import TrainConfig
 from glow_tf.training.logging import RunLogger
 from glow_tf.training.state import METRICS
 from glow_tf.training.trainer import Trainer
@@ -83,7 +91,9 @@ class Evaluator:
         return tf.stack([losses[metric] for metric in METRICS], axis=1)
 
     def draw(self, epoch: int) -> None:
-        """Rank 0 draws sample grids at every temperature, epoch_{epoch}_sample_{i}.png, until a signal arrives.
+        """Rank 0 draws sample grids at every temperature, until a signal arrives.
+
+        They are epoch_{epoch}_sample_{i}.png, as in OpenAI's code, and again samples/epoch_{epoch}_T{temperature}.png.
 
         Columns are classes (column modulo n_y). Deviation: the latents are the same for every temperature and epoch, so
         that grids can be compared (OpenAI's code draws others every time). Images below 32 pixels are enlarged by a
@@ -112,6 +122,11 @@ class Evaluator:
             path = Path(self._config.logdir) / f"epoch_{epoch}_sample_{i}.png"
             with storage_errors(path), atomic_write(path) as temporary:
                 images.save_image(picture, temporary)
+            sortable = path.parent / "samples" / f"epoch_{epoch:05d}_T{temperature:.2f}.png"
+            with storage_errors(sortable):
+                sortable.parent.mkdir(exist_ok=True)
+                with atomic_write(sortable) as temporary:
+                    shutil.copyfile(path, temporary)
             pictures[path] = picture
         self._drawn_epoch, self.samples = epoch, list(pictures)[_SHOWN]
         self._log.drawn(pictures)
@@ -127,3 +142,43 @@ class Evaluator:
         if self._drawn_epoch != epoch:
             self.draw(epoch)
         return True
+
+
+def infer(model: Mapping[str, Any], config: TrainConfig) -> None:
+    """Encodes the test set with restored weights, as OpenAI's `--inference`.
+
+    Writes to `config.logdir` z.npy, the flat latents [n_test, H * W * C] of the test images in order, and x.npy, the
+    images [n_test, H, W, C] uint8 that they decode to. The dequantisation noise is that of evaluations.
+
+    Args:
+      model: fields of GlowConfig.
+      config: `restore_path` says where the weights are, and `polyak` that they are the Polyak average.
+
+    Raises:
+      ValueError: of one of this project's own kinds, for missing data or weights; the message is for the user.
+    """
+    with data_loaders.as_data_errors():
+        data = setup.load_data(config, model.get("image_size", -1))
+        glow = setup.make_model(setup.model_config(model, data), config)
+        setup.load_weights(glow, config.restore_path, average=config.polyak)
+        size = config.local_batch(config.n_batch_test, glow.config.height, glow.config.image_width)
+        kinds = {"x": ("|u1", glow.config.image_shape), "z": ("<f4", (glow.config.dimensions,))}
+        folder, place = Path(config.logdir), 0
+        with contextlib.ExitStack() as files, storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            out: dict[str, Any] = {}
+            for name, (kind, shape) in kinds.items():
+                path = files.enter_context(atomic_write(folder / f"{name}.npy"))
+                out[name] = files.enter_context(path.open("wb"))
+                header = {"descr": kind, "fortran_order": False, "shape": (data.n_test, *shape)}
+                np.lib.format.write_array_header_1_0(out[name], header)
+            progress = files.enter_context(Progress("encoding", data.n_test))
+            for x, y in data.test_batches(size):
+                n = int(x.shape[0])
+                noise = noise_at(glow.config, place, n, seed=config.seed, stream=TESTING, dtype=glow.dtype)
+                eps = glow.encode(x, y, noise)
+                out["x"].write(glow.decode(eps, y).numpy().tobytes())
+                out["z"].write(flatten_latents(eps).numpy().tobytes())
+                place += n
+                progress.update(n)
+    print(f"{data.n_test} images encoded: {folder / 'x.npy'}, {folder / 'z.npy'}")

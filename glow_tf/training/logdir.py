@@ -18,9 +18,9 @@ EXIT_FILE = "exit_code"  # of the run in this folder: horovodrun turns every cod
 # A run may be resumed with other values of these: they say where things are and how long, not what comes out.
 _FREE = {
     "verbose", "logdir", "data_dir", "image_dir", "fmap", "pmap", "epochs", "steps", "resume",
-    "checkpoint_minutes", "checkpoint_steps", "commit_steps", "skip_corrupt",
+    "checkpoint_minutes", "checkpoint_steps", "commit_steps", "skip_corrupt", "inference",
 }  # fmt: skip
-_OUTPUTS = ("train.txt", "test.txt", "epoch_*_sample_*.png", "events", "checkpoints", "model", EXIT_FILE)
+_OUTPUTS = ("train.*", "test.*", "epoch_*_sample_*.png", "samples", "events", "checkpoints", "model", EXIT_FILE)
 
 
 def read_config(logdir: Path) -> dict[str, Any] | None:
@@ -29,25 +29,46 @@ def read_config(logdir: Path) -> dict[str, Any] | None:
     Raises:
       TrainError: there is a config.json, but it is not one of a run.
     """
-    path = logdir / CONFIG_FILE
     try:
-        config = json.loads(path.read_text())
-        if isinstance(config["train"], dict) and isinstance(config["model"], dict):
-            return config
+        return _read(logdir / CONFIG_FILE)
     except FileNotFoundError:
         return None
     except NotADirectoryError:
         raise TrainError(f"logdir {logdir} is a file; a folder is needed") from None
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The content of a run's config.json. Raises TrainError: it cannot be read, or is none."""
+    try:
+        return _read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise TrainError(f"{path}: there is no such file") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+        if isinstance(config["train"], dict) and isinstance(config["model"], dict):
+            return config
+    except (FileNotFoundError, NotADirectoryError):
+        raise
     except (ValueError, KeyError, TypeError, OSError, RecursionError):
         pass
-    raise TrainError(f"{path} is not the configuration of a run; choose another logdir")
+    raise TrainError(f"{path} is not the configuration of a run")
 
 
-def check_free(logdir: Path, *, resume: bool) -> None:
-    """Raises TrainError if `logdir` holds a run (other than a dry one) that is not to be resumed."""
+def check_claim(logdir: Path, config: Mapping[str, Any], *, resume: bool) -> bool:
+    """Whether `logdir` holds a run that this configuration resumes; see `claim`."""
     held = read_config(logdir)
-    if held is not None and not resume and not held["train"].get("dry_run"):
+    if held is None or held["train"].get("dry_run"):
+        return False
+    if not resume:
         raise TrainError(f"logdir {logdir} holds a run already; --resume resumes it, --logdir names another folder")
+    if found := differences(held, config):
+        raise TrainError(
+            f"logdir {logdir} holds a run with other settings, so it cannot be resumed: {'; '.join(found)}"
+        )
+    return True
 
 
 def claim(logdir: Path, config: Mapping[str, Any], *, resume: bool) -> bool:
@@ -64,21 +85,15 @@ def claim(logdir: Path, config: Mapping[str, Any], *, resume: bool) -> bool:
     Raises:
       TrainError: the folder holds another run; with `resume`, the differences are named.
     """
-    check_free(logdir, resume=resume)
-    held = read_config(logdir)
-    if held is not None and held["train"].get("dry_run"):
-        _remove_outputs(logdir)
-        held = None
-    if held is not None and (found := differences(held, config)):
-        raise TrainError(
-            f"logdir {logdir} holds a run with other settings, so it cannot be resumed: {'; '.join(found)}"
-        )
+    resuming = check_claim(logdir, config, resume=resume)
     with storage_errors(logdir):
+        if not resuming and read_config(logdir) is not None:  # of a dry run
+            _remove_outputs(logdir)
         (logdir / EXIT_FILE).unlink(missing_ok=True)
         for leftover in logdir.glob(f"{WRITING}*"):
             leftover.unlink()
     write_text(logdir / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
-    return held is not None
+    return resuming
 
 
 def end(logdir: Path, exit_code: int) -> None:

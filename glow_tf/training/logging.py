@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import sys
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,16 +14,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from data_loaders.progress import Progress, duration
 from glow_tf.storage.files import StorageError, append, write_text
 from glow_tf.training.state import TrainState
 from glow_tf.training.trainer import Trainer
+
+_METRICS = {"loss": "loss", "bits_x": "bits_x", "bits_y": "bits_y", "pred_loss": "pred_error"}  # their names : ours
+_COLUMNS = ("epoch", "n_processed", "n_images", "train_time", "skipped", *_METRICS)
 
 
 class ResultLog:
     """A file of JSON lines with the keys of OpenAI's code: hyper-parameters first, then one line a result.
 
-    Its metrics are strings of four decimals, under the names loss, bits_x, bits_y and pred_loss
-    (the classification error); both as there.
+    Its metrics are strings of four decimals, under the names loss, bits_x, bits_y and pred_loss (the classification
+    error); both as there. Beside it is a .csv of the same results as numbers with all their digits.
 
     Args:
       path: the file.
@@ -34,12 +38,17 @@ class ResultLog:
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], resumed: TrainState | None, every: int = 1) -> None:
-        self._path, self._waiting = path, ""
+        self._path, self._table = path, path.with_suffix(".csv")
+        self._waiting = {self._path: "", self._table: ""}
         lines = _lines_before(path, resumed, every) if resumed else []
         if not lines:
             lines = [json.dumps(dict(header)) + "\n"]
+        rows = self._table.read_text().split("\n")[:-1] if self._table.exists() else []  # whole ones
+        short = [_row(json.loads(line)) for line in lines[1:]]  # a run of an earlier version has these only
         self._last = lines[-1]
         write_text(path, "".join(lines))
+        exact = {_key(row): row for row in rows}
+        write_text(self._table, "\n".join([",".join(_COLUMNS), *(exact.get(_key(row), row) for row in short), ""]))
 
     def log(self, metrics: Mapping[str, float], **counters: Any) -> None:
         """Appends a line, through to the disk: no checkpoint may be ahead of the log.
@@ -47,19 +56,28 @@ class ResultLog:
         Raises:
           StorageError: it cannot be written now; `settle` tries again.
         """
-        names = {"loss": "loss", "bits_x": "bits_x", "bits_y": "bits_y", "pred_loss": "pred_error"}
-        results = {name: f"{metrics[metric]:.4f}" for name, metric in names.items()}
-        line = json.dumps({**counters, **results}) + "\n"
+        values = {name: metrics[metric] for name, metric in _METRICS.items()}
+        line = json.dumps({**counters, **{name: f"{value:.4f}" for name, value in values.items()}}) + "\n"
         if line != self._last:  # a run that was stopped after its last checkpoint evaluates once more
-            self._waiting += line
+            self._waiting[self._path] += line
+            self._waiting[self._table] += _row({**counters, **values}) + "\n"
             self._last = line
         self.settle()
 
     def settle(self) -> None:
         """Writes the lines that could not be written before. Raises StorageError as `log`."""
-        if self._waiting:
-            append(self._path, self._waiting)
-            self._waiting = ""
+        for path, text in self._waiting.items():
+            if text:
+                append(path, text)
+                self._waiting[path] = ""
+
+
+def _row(entry: Mapping[str, Any]) -> str:
+    return ",".join(str(entry.get(column, "")) for column in _COLUMNS)
+
+
+def _key(row: str) -> tuple[str, ...]:
+    return tuple(row.split(",")[:2])
 
 
 def _lines_before(path: Path, state: TrainState, every: int) -> list[str]:
@@ -120,82 +138,8 @@ class TensorBoard:
             raise StorageError(f"{self._folder} cannot be written: {error.message.splitlines()[0]}") from None
 
 
-class Progress:
-    """The terminal: a bar per epoch with bits/dim, images/s and time left; plain lines elsewhere.
-
-    Args:
-      shown: False: say nothing at all (workers other than the first).
-      total_steps: length of the whole run in steps, for the time left.
-      every: seconds between plain lines.
-    """
-
-    def __init__(self, *, shown: bool, total_steps: int, every: float = 10.0) -> None:
-        self._shown, self._total, self._every = shown, total_steps, every
-        self._bar: Any = None
-        self._tqdm: Any = None
-        if shown and sys.stderr.isatty():
-            try:
-                from tqdm import tqdm  # an extra; plain lines do without
-
-                self._tqdm = tqdm
-            except ImportError:
-                pass
-        self._last = self._begin = time.monotonic()
-        self._images = self._steps = 0
-
-    def say(self, line: str) -> None:
-        """Prints a line, above the bar if there is one."""
-        if self._shown and self._bar is not None:
-            self._bar.write(line, file=sys.stdout)
-        elif self._shown:
-            print(line, flush=True)
-
-    def start_epoch(self, epoch: int, steps: int, done: int) -> None:
-        """Begins an epoch of so many steps, of which `done` are behind it already."""
-        self._epoch, self._epoch_steps = epoch, steps
-        if self._tqdm is not None:
-            self._bar = self._tqdm(total=steps, initial=done, desc=f"epoch {epoch}", unit="step", leave=False)
-
-    def step(self, state: TrainState, metrics: Mapping[str, float], images: int) -> None:
-        """Counts one step of so many images."""
-        now = time.monotonic()
-        if self._steps == 0:  # the first step traces the model: it says nothing about the speed
-            self._begin, images = now, 0
-        self._steps, self._images = self._steps + 1, self._images + images
-        if self._bar is not None:
-            self._bar.update()
-        due = now - self._last >= (0.5 if self._bar is not None else self._every)
-        if not (self._shown and (due or self._steps == 1)):
-            return
-        self._last = now
-        mean = state.epoch_means()["bits_x"]
-        text = f"bits/dim {metrics['bits_x']:.3f} (epoch {mean:.3f})"
-        if self._images:
-            seconds = now - self._begin
-            left = (self._total - state.step) * seconds / (self._steps - 1)
-            text += f", {self._images / seconds:.1f} images/s, {_duration(left)} left"
-        if self._bar is not None:
-            self._bar.set_postfix_str(text)
-        else:
-            self.say(f"epoch {self._epoch} step {state.epoch_step}/{self._epoch_steps}: {text}")
-
-    def end_epoch(self) -> None:
-        """Removes the bar."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 48:
-        return f"{hours // 24} days"
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
 class RunLogger:
-    """train.txt, test.txt, TensorBoard and the terminal, written by rank 0; on the other workers, nothing.
+    """train.txt, test.txt, TensorBoard and the terminal: of rank 0; on the other workers, nothing.
 
     Args:
       trainer: whose run.
@@ -206,9 +150,9 @@ class RunLogger:
     def __init__(self, trainer: Trainer, data_name: str, *, resumed: bool) -> None:
         self._trainer, self._logdir = trainer, Path(trainer.config.logdir)
         self._chief = trainer.workers.is_chief
-        total = trainer.total_steps()
-        self.progress = Progress(shown=self._chief, total_steps=total)
-        self.say = self.progress.say
+        self._total = total = trainer.total_steps()
+        self._bar: Progress | None = None
+        self._steps, self._images, self._begin = 0, 0, 0.0
         if self._chief:
             self._open_logs(trainer.state if resumed else None)
             self._board = TensorBoard(self._logdir / "events")
@@ -219,12 +163,55 @@ class RunLogger:
             f"{data_name}: {weights:,} weights, {trainer.workers.size} worker(s) with {batch} images a step,"
             f" {trainer.train_its} steps an epoch; from {start} to step {total}; logs in {self._logdir}"
         )
+        self.say(f"{_device()}; {trainer.config.precision}, memory {trainer.config.resolve_memory()}")
+        if self._state.step >= total:
+            self.say("the run is complete; a larger --epochs or --steps would continue it")
         optimizer = trainer.optimizer
         if optimizer.beta2 < optimizer.beta1:
             self.say(
                 f"warning: beta2 is {optimizer.beta2:.3g}, below beta1: a weight whose gradient vanishes for some steps"
                 f" takes ever longer ones. Raise --polyak_epochs ({trainer.config.polyak_epochs} now)"
             )
+
+    def say(self, line: str) -> None:
+        """Prints a line, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.say(line)
+        elif self._chief:
+            print(line, flush=True)
+
+    def start_epoch(self, steps: int) -> None:
+        """A new bar, for an epoch of so many steps, starting at where it is."""
+        state, self._epoch_steps = self._state, steps
+        self._bar = Progress(f"epoch {state.epochs_done + 1}", steps, "step", done=state.epoch_step, shown=self._chief)
+
+    def took_step(self, metrics: Mapping[str, float], images: int) -> None:
+        """Counts one step of so many images."""
+        state, now = self._state, time.monotonic()
+        self._steps += 1
+        if self._steps == 1:  # it traces the model, and says nothing about the speed
+            self._begin = now
+            where = f"epoch {state.epochs_done + 1} step {state.epoch_step}/{self._epoch_steps}"
+            self.say(f"{where}: bits/dim {metrics['bits_x']:.3f}")
+        else:
+            self._images += images
+        seconds = now - self._begin
+
+        def remark() -> str:
+            text = f"bits/dim {metrics['bits_x']:.3f} (epoch {state.epoch_means()['bits_x']:.3f})"
+            if self._images:
+                left = (self._total - state.step) * seconds / (self._steps - 1)
+                text += f", {self._images / seconds:.1f} images/s, {duration(left)} to the end"
+            return text
+
+        if self._bar is not None:
+            self._bar.update(1, remark)
+
+    def end_epoch(self) -> None:
+        """Removes the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
     @property
     def _state(self) -> TrainState:
@@ -250,7 +237,7 @@ class RunLogger:
 
     def trained(self, epoch: int) -> None:
         """The open epoch's mean results."""
-        self.progress.end_epoch()
+        self.end_epoch()
         if self._chief:
             state, means = self._state, self._state.epoch_means()
             counters = {**self._counters(epoch), "train_time": int(state.train_time)}
@@ -281,6 +268,16 @@ class RunLogger:
         if self._chief:
             self.trying(self._board.flush)
 
+    def end(self, test: Mapping[str, float], samples: Path | None) -> None:
+        """What came of the run, and what to do with it."""
+        config, logdir = self._trainer.config, self._logdir
+        which = "the Polyak average" if config.polyak else "the last weights"
+        self.say(
+            f"test bits/dim {test['bits_x']:.4f} with {which} after {self._state.step} steps;"
+            f" samples: {samples}; model: {logdir / 'model'}"
+        )
+        self.say(f"next: python -m glow_tf sample {logdir} --out samples.png; tensorboard --logdir {logdir}")
+
     def settle(self) -> None:
         """Writes log lines that could not be written before.
 
@@ -299,3 +296,12 @@ class RunLogger:
 
     def _counters(self, epoch: int) -> dict[str, int]:
         return {"epoch": epoch, "n_processed": self._state.n_processed, "n_images": self._state.n_images}
+
+
+def _device() -> str:
+    """What this process computes on."""
+    gpus = tf.config.get_visible_devices("GPU")
+    if not gpus:
+        return f"on {len(os.sched_getaffinity(0))} CPU core(s)"
+    names = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus}
+    return f"on {len(gpus)} {' and '.join(sorted(names))}"

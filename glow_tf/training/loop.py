@@ -123,7 +123,7 @@ class Loop:
     def _start_epoch(self) -> None:
         done, seen = self.state.epoch_step, self.state.n_processed - self.state.epoch_start
         self._epoch_steps = done + self.config.steps_left(done, seen, self.workers.size)
-        self.log.progress.start_epoch(self.state.epochs_done + 1, self._epoch_steps, done)
+        self.log.start_epoch(self._epoch_steps)
         self._clock = time.monotonic()
 
     def _save(self, *, best: bool = False) -> bool:
@@ -158,7 +158,7 @@ class Loop:
                 raise DivergedError(f"{MAX_SKIPS} steps in a row had to be skipped", int(metrics["step"]))
             return
         state.add(metrics)
-        self.log.progress.step(state, metrics, self.batch * self.workers.size)
+        self.log.took_step(metrics, self.batch * self.workers.size)
         if self.config.verbose:
             self.log.say(f"{state.n_processed} {seconds:.3f} {metrics}")
 

@@ -18,10 +18,11 @@ Deviation: alpha is computed in float64 (OpenAI's code: float32, a relative diff
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
+
+Slots = Mapping[str, tf.Variable]
 
 
 def beta2_of(train_its: int, polyak_epochs: float) -> float:
@@ -43,16 +44,6 @@ def beta2_of(train_its: int, polyak_epochs: float) -> float:
     return 1.0 - 1.0 / steps
 
 
-class Weight(NamedTuple):
-    """What one weight's update needs: the weight, its two moments, its gradient, and with adam2 its mean square."""
-
-    variable: tf.Variable
-    m1: tf.Variable
-    m2: tf.Variable
-    gradient: tf.Tensor
-    mean_square: tf.Tensor | None
-
-
 class Optimizer(tf.Module):
     """What the three have in common: slots, the step counter and the bias correction.
 
@@ -63,6 +54,7 @@ class Optimizer(tf.Module):
       epsilon: added to the denominator, above 0.
     """
 
+    _kernel: Callable[..., tf.Operation]  # of TensorFlow's fused ones
     averages_squares = False  # True: `apply` wants the workers' mean squared gradient as well
 
     def __init__(
@@ -153,14 +145,23 @@ class Optimizer(tf.Module):
             with tf.control_dependencies(done):
                 if self.weight_decay != 1:
                     variable.assign(self.weight_decay * variable)
+                slots = {"var": variable, "m": self._m1[name], "v": self._m2[name]}
                 square = None if mean_squares is None else mean_squares[name]
-                weight = Weight(variable, self._m1[name], self._m2[name], gradients[name], square)
-                op = self._update(weight, constants[variable.dtype])
+                op = self._update(slots, gradients[name], square, constants[variable.dtype])
                 done = [] if op is None else [op]
 
-    def _update(self, weight: Weight, constants: dict[str, tf.Tensor]) -> tf.Operation | None:
-        """Changes a weight and its moments; the operation that does so, where it is a single one."""
-        raise NotImplementedError
+    def _update(
+        self, slots: Slots, gradient: tf.Tensor, square: tf.Tensor | None, constants: dict[str, tf.Tensor]
+    ) -> tf.Operation | None:
+        """Changes a weight and its moments; the operation that does so, where it is a single one.
+
+        Args:
+          slots: the weight and its two moments, by the kernels' names var, m and v.
+          gradient: of the weight.
+          square: for adam2, its mean square.
+          constants: the other arguments of the kernels.
+        """
+        return self._kernel(**{name: slot.handle for name, slot in slots.items()}, grad=gradient, **constants)
 
     def _constants(self, dtype: tf.DType, alpha: tf.Tensor) -> dict[str, tf.Tensor]:
         """Arguments of TensorFlow's fused kernels; powers of 0 switch their bias correction off."""
@@ -176,28 +177,16 @@ class Optimizer(tf.Module):
 class Adamax(Optimizer):
     """m2 = max(beta2 * m2, |g|); the default."""
 
-    def _update(self, weight: Weight, constants: dict[str, tf.Tensor]) -> tf.Operation | None:
-        return tf.raw_ops.ResourceApplyAdaMax(
-            var=weight.variable.handle,
-            m=weight.m1.handle,
-            v=weight.m2.handle,
-            grad=weight.gradient,
-            **constants,
-        )
+    _kernel = staticmethod(tf.raw_ops.ResourceApplyAdaMax)
 
 
 class Adam(Optimizer):
     """m2 = beta2 * m2 + (1 - beta2) * g^2."""
 
-    def _update(self, weight: Weight, constants: dict[str, tf.Tensor]) -> tf.Operation | None:
-        return tf.raw_ops.ResourceApplyAdam(
-            var=weight.variable.handle,
-            m=weight.m1.handle,
-            v=weight.m2.handle,
-            beta2_power=constants["beta1_power"],  # 0 too
-            grad=weight.gradient,
-            **constants,
-        )
+    _kernel = staticmethod(tf.raw_ops.ResourceApplyAdam)
+
+    def _constants(self, dtype: tf.DType, alpha: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {**super()._constants(dtype, alpha), "beta2_power": tf.zeros([], dtype)}
 
 
 class Adam2(Adam):
@@ -205,13 +194,14 @@ class Adam2(Adam):
 
     averages_squares = True
 
-    def _update(self, weight: Weight, constants: dict[str, tf.Tensor]) -> tf.Operation | None:
-        variable, m1, m2, gradient, mean_square = weight
-        if mean_square is None:
-            return super()._update(weight, constants)
-        first = m1.assign_add((gradient - m1) * (1 - self.beta1))
-        second = m2.assign_add((mean_square - m2) * (1 - self.beta2))
-        variable.assign_sub(constants["lr"] * first / (tf.sqrt(second) + self.epsilon))
+    def _update(
+        self, slots: Slots, gradient: tf.Tensor, square: tf.Tensor | None, constants: dict[str, tf.Tensor]
+    ) -> tf.Operation | None:
+        if square is None:
+            return super()._update(slots, gradient, square, constants)
+        first = slots["m"].assign_add((gradient - slots["m"]) * (1 - self.beta1))
+        second = slots["v"].assign_add((square - slots["v"]) * (1 - self.beta2))
+        slots["var"].assign_sub(constants["lr"] * first / (tf.sqrt(second) + self.epsilon))
         return None
 
 

@@ -1,4 +1,4 @@
-"""The paper's runs by name: what the command lines in the original's README set."""
+"""The paper's runs by name: what the command lines in OpenAI's README set."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _preset(about: str, workers: int, train: Mapping[str, Any] | None = None, **
 
 
 # Source: README.md of https://github.com/openai/glow; paper, sections 5 and 6 and tables 2 and 4.
-# All were run with --gradient_checkpointing 1, the original's default. Here it is spelled out where the model does not
+# All were run with --gradient_checkpointing 1, OpenAI's default. Here it is spelled out where the model does not
 # fit otherwise: the others take this project's default, which needs less memory still.
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {

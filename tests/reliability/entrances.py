@@ -31,7 +31,7 @@ class Entrance(NamedTuple):
     """One entrance.
 
     Attributes:
-      seeds: inputs to spoil, good ones and hostile ones.
+      seeds: inputs to corrupt, good ones and hostile ones.
       read: reads one input.
       errors: what it may raise.
     """
@@ -182,7 +182,7 @@ def records(folder: Path) -> Entrance:
 
     def read(data: bytes) -> None:
         path = folder / "shard"
-        # Half of the inputs keep a framing that is right, so that what is in a record is spoilt.
+        # Half of the inputs keep a framing that is right, so that what is in a record is corrupted.
         path.write_bytes(framed(data) if len(data) % 2 else data)
         offsets, problem = find_records(str(path))
         problems = [problem, *(form.problem(read_record(str(path), offset)) for offset in offsets.tolist())]
@@ -285,7 +285,7 @@ def saved_models(folder: Path) -> Entrance:
 
 
 def run_checkpoints(folder: Path) -> Entrance:
-    """Checkpoints of a run, one file spoilt; half of the time with a manifest made to fit, as an attacker would."""
+    """Checkpoints of a run, one file corrupted; half of the time with a manifest made to fit, as an attacker would."""
     import glow_tf
     from glow_tf.storage import checkpoints
     from glow_tf.training import Trainer
@@ -328,7 +328,7 @@ def openai_checkpoints(folder: Path) -> Entrance:
     def read(data: bytes) -> None:
         at = len(index) if len(data) > len(index) else len(data)
         (folder / "model.ckpt.index").write_bytes(data[:at])
-        # The data of a spoilt index stay as they are, and the other way round.
+        # The data of a corrupted index stay as they are, and the other way round.
         (folder / data_file).write_bytes(data[at:] if data[:at] == index else content)
         load_openai_checkpoint(folder / "model.ckpt", config)
 

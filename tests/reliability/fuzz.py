@@ -1,9 +1,9 @@
-"""Feeds spoilt files and requests to every entrance, and counts what they get.
+"""Feeds corrupted files and requests to every entrance, and counts what they get.
 
     python -m tests.reliability.fuzz --inputs 20000
 
 Every entrance runs in a process of its own, which may crash without ending the others. An input fails where it gets
-anything but acceptance or one of the entrance's own errors with a message, takes more than 10 seconds of the processor,
+anything but acceptance or one of the entrance's own errors with a message, takes more than 10 seconds of CPU time,
 makes the process grow by more than 256 MiB, or executes code. The inputs are a function of the seed.
 """
 
@@ -40,7 +40,7 @@ def _too_long(number: int, frame: FrameType | None) -> None:
     raise HangError
 
 
-def spoilt(name: str, seed: int, index: int, seeds: list[bytes]) -> bytes:
+def corrupted(name: str, seed: int, index: int, seeds: list[bytes]) -> bytes:
     """One input. The first ones are the seeds as they are."""
     if index < len(seeds):
         return seeds[index]
@@ -54,7 +54,7 @@ def bombard(name: str, count: int, seed: int, first: int, report: Path, folder: 
     signal.signal(signal.SIGPROF, _too_long)
     with report.open("a", buffering=1) as lines:
         for index in range(first, count):
-            data = spoilt(name, seed, index, entrance.seeds)
+            data = corrupted(name, seed, index, entrance.seeds)
             print(json.dumps({"index": index}), file=lines)
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             began, what, message = time.process_time(), "accepted", ""

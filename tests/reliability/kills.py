@@ -6,7 +6,7 @@
 Every life is a process of its own (two under Horovod) that runs train.py's `main` and gets a SIGKILL, mostly while it
 trains, now and then while it starts. With two ranks one of them, at random, is killed; whether the other one then ends
 by itself is counted. After each kill all checkpoints are verified, none may be older than before, and the next life
-must go on from the newest. In the end every weight, moment and average, and every line of train.txt and test.txt, must
+must resume from the newest. In the end every weight, moment and average, and every line of train.txt and test.txt, must
 be equal to the undisturbed run's. Processes are forked from one that has imported TensorFlow but not used it, which
 saves most of each start.
 """
@@ -133,7 +133,7 @@ def torment(ranks: int, kills: int, steps: int, folder: Path, seed: int, mean: f
         first = Life(flags(whole, **settings), ranks, folder / "whole")
         assert set(first.codes(PATIENCE + steps)) == {0}, first.outputs[0].read_text()
     early = done = lost = survivors = alone = 0
-    step = newest_step(killed)  # above 0: with another --kills this goes on where it was left
+    step = newest_step(killed)  # above 0: with another --kills this continues where it stopped
     while True:
         life = Life(flags(killed, resume=True, **settings), ranks, folder / f"life{done:03d}")
         is_early = chance.random() < EARLY

@@ -1,4 +1,4 @@
-"""Ways to spoil a file: bit flips, cuts, splices, lies in numbers, random bytes, and the same inside an archive."""
+"""Ways to corrupt a file: bit flips, cuts, splices, lies in numbers, random bytes, and the same inside an archive."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import zipfile
 from collections.abc import Sequence
 
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2**40, 2**63 - 1, 2**64 - 1)
-_LARGEST_ARCHIVE = 2**22  # bytes; a bomb is spoilt as it is
+_LARGEST_ARCHIVE = 2**22  # bytes; a bomb is corrupted as it is
 _LARGEST = 2**16  # bytes that one mutation adds at most
 
 
 def mutate(chance: random.Random, seeds: Sequence[bytes]) -> bytes:
-    """One of the seeds, spoilt once to three times; archives half of the time inside, with right checksums."""
+    """One of the seeds, corrupted once to three times; archives half of the time inside, with right checksums."""
     data = bytearray(chance.choice(seeds))
     if data[:2] == b"PK" and chance.random() < 0.5:
         inside = _inside_archive(chance, bytes(data))
@@ -33,11 +33,11 @@ def _inside_archive(chance: random.Random, data: bytes) -> bytes | None:
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError):
         return None
     name = chance.choice(sorted(members))
-    spoilt = bytearray(members[name])
-    chance.choice(_WAYS)(chance, spoilt, list(members.values()))
+    corrupted = bytearray(members[name])
+    chance.choice(_WAYS)(chance, corrupted, list(members.values()))
     if chance.random() < 0.5:  # NumPy's header is where the lies matter
-        _digits(chance, spoilt, [])
-    members[name] = bytes(spoilt)
+        _digits(chance, corrupted, [])
+    members[name] = bytes(corrupted)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", chance.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
         for name, content in members.items():

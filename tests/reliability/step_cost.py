@@ -2,7 +2,7 @@
 
     python -m tests.reliability.step_cost --memory reversible
 
-The CIFAR-10 model with 8 steps a level at batch 16. Time is the processor's, of all threads, which other programs on
+The CIFAR-10 model with 8 steps a level at batch 16. Time is CPU time, of all threads, which other programs on
 the machine change less than the clock's.
 """
 

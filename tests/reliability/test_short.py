@@ -54,7 +54,7 @@ def test_killed_and_resumed_runs_are_the_same_run(tmp_path, ranks):
     assert figures["log lines compared"] == 40 + 4
 
 
-def test_spoilt_inputs_end_in_clear_errors(tmp_path):
+def test_corrupted_inputs_end_in_clear_errors(tmp_path):
     """Some of every entrance, the same ones each time."""
     done = run("tests.reliability.fuzz", "--inputs", "400", "--json", str(tmp_path / "figures.json"))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,7 +14,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import glow_tf
-from glow_tf.training import TrainConfig, Trainer, session
+from glow_tf.training import TrainConfig, Trainer, setup
 from glow_tf.training import workers as distributed
 from tests.training.common import MODEL
 
@@ -28,7 +28,7 @@ RUNS: dict[str, tuple[int, dict[str, Any]]] = {  # steps and settings
 
 
 class Images:
-    """Data that `session.initialize` and the steps take from."""
+    """Data that `setup.initialize` and the steps take from."""
 
     rng = np.random.default_rng(0)
     x = np.clip(rng.normal(128, 50, [20, BATCH, 8, 8, 1]), 0, 255).astype(np.uint8)
@@ -47,7 +47,7 @@ def start(workers: distributed.Workers, **settings: Any) -> Trainer:
         **settings,
     )  # fmt: skip
     glow = glow_tf.Glow(glow_tf.GlowConfig(**MODEL | {"n_levels": 2}, channels=1), seed=3 + workers.rank)
-    session.initialize(glow, config, Images(), workers)
+    setup.initialize(glow, config, Images(), workers)
     return Trainer(glow, config, workers)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from glow_tf.commands.train import parse
 from glow_tf.config import GlowConfig
-from glow_tf.training import flags
 from tests.original_data import environment, make_all
 from tests.original_lines import lines
 from tests.reliability.original_readme import REDUCED, command
@@ -23,7 +23,7 @@ from tests.training.jobs import finish, needs_horovod
 def test_every_line_parses_as_written(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = lines()[name].split()
-    model, config = flags.parse(words)
+    model, config = parse(words)
     glow = GlowConfig.from_dict({**model, "n_y": 1000})
     given = {flag: value for flag, value in itertools.pairwise(words) if flag.startswith("--")}
     assert glow.depth == int(given.get("--depth", 32)) and glow.n_levels == int(given.get("--n_level", 3))

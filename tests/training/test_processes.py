@@ -33,7 +33,7 @@ def test_a_signal_saves_and_the_resumed_run_is_the_same(tmp_path, number, code):
     assert (tmp_path / "stopped/exit_code").read_text() == f"{code}\n"
     assert time.monotonic() - asked < 30
     last = said.strip().splitlines()[-1]
-    assert last.startswith(f"stopped by {number.name} after step") and last.endswith("--resume goes on")
+    assert last.startswith(f"stopped by {number.name} after step") and last.endswith("--resume resumes it")
     assert "Traceback" not in said
     assert (tmp_path / "stopped/model/weights.npz").exists()
     resumed = start(tmp_path / "stopped", resume=True, **settings)

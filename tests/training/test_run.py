@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import data_loaders
 import glow_tf
+from glow_tf.commands import train as command
+from glow_tf.flow.quantization import TESTING, noise_at
 from glow_tf.storage.checkpoints import best_checkpoint, list_checkpoints
-from glow_tf.training import TrainError, train
+from glow_tf.training import TrainError, infer, train
+from tests.tolerances import MODEL as MODEL_TOLERANCES
 from tests.training.common import MODEL, TRAIN, assert_same_run
 
 
@@ -41,6 +45,10 @@ def test_everything_is_written(run):
         for i in range(8):
             picture = Image.open(logdir / f"epoch_{epoch}_sample_{i}.png")
             assert picture.size == (10 * 8 * 4, 10 * 8 * 4)
+        same = logdir / f"samples/epoch_{epoch:05d}_T0.70.png"
+        assert same.read_bytes() == (logdir / f"epoch_{epoch}_sample_4.png").read_bytes()
+    losses = [float(row.split(",")[5]) for row in (logdir / "test.csv").read_text().splitlines()[1:]]
+    assert losses[-1] == result.test["loss"] and f"{losses[0]:.4f}" == tests[0]["loss"]
     assert result.samples == logdir / "epoch_3_sample_4.png"
     assert list((logdir / "events").iterdir())
     assert len(list_checkpoints(logdir / "checkpoints")) in (2, 3)
@@ -67,6 +75,22 @@ def test_a_run_in_two_parts_is_the_same_run(run, tmp_path, steps):
     assert_same_run(run[0], tmp_path / "parts")
 
 
+def test_inference_encodes_the_test_set(run, tmp_path):
+    logdir, _ = run
+    digits = data_loaders.load("digits", n_test=70)
+    out = tmp_path / "deep" / "out"
+    model, config = command.parse(["--inference", "--restore_path", str(logdir), "--logdir", str(out)])
+    infer(model, config)
+    x, z = np.load(out / "x.npy"), np.load(out / "z.npy")
+    images = np.concatenate([x for x, _ in digits.test_batches(50)])
+    np.testing.assert_array_equal(x, images)
+    assert z.shape == (70, 64) and z.dtype == np.float32
+    glow = glow_tf.load(logdir / "model")
+    noise = noise_at(glow.config, 0, 70, seed=0, stream=TESTING, dtype=glow.dtype)
+    wanted = glow_tf.flatten_latents(glow.encode(images, np.zeros(70, int), noise))
+    np.testing.assert_allclose(z, wanted, rtol=0, atol=MODEL_TOLERANCES["latents"][0])
+
+
 def test_a_complete_run_that_is_resumed_says_nothing_twice(tmp_path):
     """As one that was killed between its last checkpoint and its end."""
     settings = {**TRAIN, "logdir": str(tmp_path), "epochs": 2}
@@ -74,6 +98,15 @@ def test_a_complete_run_that_is_resumed_says_nothing_twice(tmp_path):
     before = (tmp_path / "test.txt").read_text()
     train(MODEL, {**settings, "resume": True})
     assert (tmp_path / "test.txt").read_text() == before
+
+
+def test_an_epoch_of_all_images(tmp_path):
+    settings = {**TRAIN, "logdir": str(tmp_path), "n_train": -1, "steps": 1}
+    train(MODEL, settings)
+    n_train = json.loads((tmp_path / "config.json").read_text())["train"]["n_train"]
+    assert n_train == data_loaders.load("digits").n_train
+    header = json.loads((tmp_path / "train.txt").read_text().splitlines()[0])
+    assert header["train_its"] == -(-n_train // 16)
 
 
 def test_a_folder_that_holds_a_run_is_refused(run):

@@ -1,0 +1,119 @@
+"""What there is before the first step: data, model, initial weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+import data_loaders
+from glow_tf.config import GlowConfig
+from glow_tf.model import Glow
+from glow_tf.storage import checkpoints
+from glow_tf.training.config import TrainConfig, TrainError
+from glow_tf.training.workers import Workers
+
+_NOISE_STREAM = 0x696E6974
+
+
+def record(model: GlowConfig, train: TrainConfig) -> dict[str, Any]:
+    """What config.json of a run holds."""
+    return {
+        "model": model.to_dict(),
+        "train": train.to_dict(),
+        "memory": train.resolve_memory(),
+        "weights in model/": "Polyak average" if train.polyak else "last step",
+        "tensorflow": tf.__version__,
+    }
+
+
+def load_data(config: TrainConfig, image_size: Any) -> Any:
+    """The DataSet that the configuration names."""
+    return data_loaders.load(
+        config.problem,
+        data_dir=config.image_dir or config.data_dir,
+        image_size=image_size,
+        dal=config.dal,
+        category=config.category,
+        n_test=config.n_test,
+        seed=config.seed,
+        workers=config.pmap,
+        readers=config.fmap,
+        skip_corrupt=config.skip_corrupt,
+    )
+
+
+def model_config(fields: Mapping[str, Any], data: Any) -> GlowConfig:
+    """The model for this data: its image size, channels and classes."""
+    height, width, channels = data.image_shape
+    size = height if height == width else (height, width)
+    return GlowConfig.from_dict({**fields, "image_size": size, "channels": channels, "n_y": data.n_y})
+
+
+def check_data(config: GlowConfig, data: Any) -> None:
+    """Raises TrainError unless the model fits the data."""
+    if config.image_shape != tuple(data.image_shape):
+        raise TrainError(f"the model is for images {config.image_shape}, {data.name} has {tuple(data.image_shape)}")
+    if config.ycond and config.n_y != data.n_y:
+        raise TrainError(f"the model is for {config.n_y} classes, {data.name} has {data.n_y}")
+
+
+def make_model(config: GlowConfig, train: TrainConfig) -> Glow:
+    """The model, with its raw initial weights."""
+    return Glow(config, memory=train.resolve_memory(), precision=train.precision, seed=train.seed)
+
+
+def initialize(glow: Glow, train: TrainConfig, data: Any, workers: Workers) -> None:
+    """Weights to start from: those of `restore_path`, else data-dependent ones; rank 0's on every worker."""
+
+    def start() -> None:
+        if train.restore_path:
+            load_weights(glow, train.restore_path)
+            return
+        height, width = glow.config.height, glow.config.image_width
+        n = train.n_batch_train if train.dry_run else train.n_batch_init
+        x, y = data.init_batch(train.local_batch(n, height, width), seed=train.seed)
+        glow.initialize(x, y, glow.draw_noise(x.shape, [train.seed & 0x7FFFFFFF, _NOISE_STREAM]))
+
+    workers.on_chief(start)
+    workers.broadcast(list(glow.named_variables().values()))
+
+
+def load_weights(glow: Glow, path: str, *, average: bool = False) -> None:
+    """Loads weights: a run's folder, a checkpoint, a folder of glow_tf.save, or a TF1 checkpoint.
+
+    Args:
+      glow: the model.
+      path: where they are.
+      average: take the Polyak average of a run or checkpoint.
+
+    Raises:
+      ValueError: there is nothing of that kind, or it does not fit the model.
+    """
+    if Path(f"{path}.index").is_file():
+        from glow_tf.storage.openai import load_openai_checkpoint  # rarely needed
+
+        variables = load_openai_checkpoint(path, glow.config, average=average).named_variables()
+        for name, variable in glow.named_variables().items():
+            variable.assign(variables[name])
+        return
+    newest_first = checkpoints.list_checkpoints(Path(path) / "checkpoints")[::-1]
+    for folder in (Path(path), *newest_first, Path(path) / "model"):
+        if (folder / "manifest.json").is_file():
+            try:
+                checkpoints.verify(folder)
+            except checkpoints.CheckpointError as error:
+                if folder not in newest_first:
+                    raise
+                print(f"checkpoint skipped: {error}")
+                continue
+        if (folder / "weights.npz").is_file():
+            variables = glow.named_variables()
+            checkpoints.read_variables(folder / "weights.npz", variables)
+            if average and (folder / "average.npz").is_file():
+                trained = {name: variable for name, variable in variables.items() if variable.trainable}
+                checkpoints.read_variables(folder / "average.npz", trained)
+            return
+    raise TrainError(f"restore_path {path}: no run, checkpoint or saved model, and no TF1 checkpoint {path}.index")
