@@ -15,7 +15,7 @@ from glow_tf.training.optimizers import Optimizer, PolyakAverage
 from glow_tf.training.state import METRICS
 from glow_tf.training.workers import Workers
 
-REQUESTS = ("stop", "save")  # what a worker can ask of all, with the numbers of a step
+REQUESTS = ("stop", "save")  # what one worker can ask of all
 RESULTS = (*METRICS, *REQUESTS, "condition", "grad_norm", "step_ok", "step")
 Squares = Mapping[str, tf.Tensor] | None  # the workers' mean squared gradients, for adam2 with several workers
 

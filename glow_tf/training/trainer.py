@@ -14,7 +14,7 @@ from glow_tf.training.config import TrainConfig
 from glow_tf.training.diagnosis import ROLLBACK_LR, DivergedError, describe
 from glow_tf.training.optimizers import PolyakAverage, beta2_of, make_optimizer
 from glow_tf.training.state import TrainState
-from glow_tf.training.step import REQUESTS, RESULTS, TrainStep
+from glow_tf.training.step import RESULTS, TrainStep
 
 _PLACES = 2**40  # more images than any run sees; a rollback moves the noise on by as many
 
@@ -141,11 +141,18 @@ class Trainer:
         return self.read(self.dispatch(x, y, lr, noise))
 
     def dispatch(
-        self, x: Any, y: Any = None, lr: float | None = None, noise: Any = None, **requests: bool
+        self,
+        x: Any,
+        y: Any = None,
+        lr: float | None = None,
+        noise: Any = None,
+        *,
+        stop: bool = False,
+        save: bool = False,
     ) -> tf.Tensor:
         """As `step`, without waiting for an accelerator; pass what it returns to `read`.
 
-        Where a worker sets one of the REQUESTS, `read` returns that name with a value above 0 on all workers.
+        Where a worker sets `stop` or `save`, `read` returns "stop" or "save" above 0 on all workers.
         """
         if self.is_averaged:
             raise RuntimeError("the model has the averaged weights; train outside `averaged()`")
@@ -161,7 +168,7 @@ class Trainer:
         self._recent = {s: batch for s, batch in self._recent.items() if s >= self.state.step - 1}
         first = self.state.n_images + self.workers.rank * x.shape[0] + _PLACES * self.state.rollbacks
         self._recent[self.state.step] = (x, y, noise, first)
-        self._results = self._run(self._recent[self.state.step], lr, requests)
+        self._results = self._run(self._recent[self.state.step], lr, (stop, save))
         self.state.step += 1
         self.state.n_processed += self.config.n_batch_train * self.workers.size
         self.state.n_images += x.shape[0] * self.workers.size
@@ -203,7 +210,7 @@ class Trainer:
         """
         if self._good is not None and self._probed != self.state.step:
             self._recent[self.state.step] = self._good
-            numbers = _numbers(self._run(self._good, 0.0, {}, update=False))
+            numbers = _numbers(self._run(self._good, 0.0, (False, False), update=False))
             if not numbers["step_ok"]:
                 raise DivergedError(describe(numbers), self.state.step)
             self._probed = self.state.step
@@ -215,14 +222,11 @@ class Trainer:
         x, y, noise, first = self._recent[step]
         return x, y, self._step.noise(x, first) if noise is None else noise
 
-    def _run(
-        self, batch: tuple[Any, ...], lr: float, requests: Mapping[str, bool], *, update: bool = True
-    ) -> tf.Tensor:
+    def _run(self, batch: tuple[Any, ...], lr: float, requests: tuple[bool, bool], *, update: bool = True) -> tf.Tensor:
         x, y, noise, first = batch
         numbers = [tf.constant(first, tf.int64), tf.constant(self.state.step, tf.int64), tf.constant(lr, tf.float64)]
-        asked = tf.constant([requests.get(name, False) for name in REQUESTS], tf.float64)
         try:
-            return self._step.run(x, y, noise, *numbers, asked, tf.constant(update))
+            return self._step.run(x, y, noise, *numbers, tf.constant(requests, tf.float64), tf.constant(update))
         except tf.errors.InvalidArgumentError as error:
             if "Cholesky decomposition" not in str(error):
                 raise
