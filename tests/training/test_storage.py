@@ -15,7 +15,7 @@ from PIL import Image
 import data_loaders
 from glow_tf.storage.checkpoints import list_checkpoints, verify
 from glow_tf.storage.files import StorageError, locked
-from glow_tf.training import TrainError, train
+from glow_tf.training import train
 from glow_tf.training.logging import ResultLog
 from glow_tf.training.state import METRICS
 from tests.training.common import MODEL, REPOSITORY, TRAIN, assert_same_run
@@ -149,7 +149,7 @@ def test_an_image_that_vanishes_is_named_and_the_run_goes_on_when_it_is_back(tmp
 
 
 def test_one_run_a_folder(tmp_path, digits):
-    with locked(tmp_path), pytest.raises(TrainError, match=rf"{tmp_path} is in use .*process {os.getpid()} on"):
+    with locked(tmp_path), pytest.raises(StorageError, match=rf"{tmp_path} is in use .*process {os.getpid()} on"):
         train(MODEL, {**SETTINGS, "logdir": str(tmp_path)}, digits)
     assert not (tmp_path / "config.json").exists()
 
@@ -166,7 +166,7 @@ with locked(pathlib.Path({str(tmp_path)!r})):
 """
     holder = subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None and holder.stdout.readline() == "locked\n"
-    with pytest.raises(TrainError, match=f"process {holder.pid} on"), locked(tmp_path):
+    with pytest.raises(StorageError, match=f"process {holder.pid} on"), locked(tmp_path):
         pass
     holder.send_signal(signal.SIGKILL)
     holder.wait()
