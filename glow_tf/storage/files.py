@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from data_loaders import locks
 
 WRITING = ".writing-"  # prefix of what is not complete yet
 
@@ -96,10 +97,8 @@ def sync_folder(folder: Path) -> None:
 def locked(folder: Path, what: str = "folder") -> Iterator[None]:
     """Within it no other process has the lock of this folder, which is made where there is none.
 
-    The lock is the system's, on a file in the folder: it ends with the process, however that ends.
-
     Args:
-      folder: the folder.
+      folder: the folder; the lock is on a file .lock in it.
       what: its name in errors.
 
     Raises:
@@ -108,18 +107,15 @@ def locked(folder: Path, what: str = "folder") -> Iterator[None]:
     path = folder / ".lock"
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
+        path.touch()
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locks.locked(str(path), wait=False))
         except BlockingIOError:
-            who = os.read(descriptor, 200).decode(errors="replace").strip()
+            who = path.read_text(errors="replace")[:200].strip()
             raise StorageError(f"{what} {folder} is in use by another run ({who or 'of unknown origin'})") from None
         except OSError as error:
             print(f"warning: {path}: this file system has no locks ({error.strerror}); nothing guards the folder")
         with contextlib.suppress(OSError):  # a full disk: the lock holds without it
-            os.truncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
-    finally:
-        os.close(descriptor)

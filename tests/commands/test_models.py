@@ -13,7 +13,7 @@ import glow_tf
 from glow_tf.commands.arguments import CommandError
 from glow_tf.commands.folders import find_model
 from glow_tf.commands.models import open_model
-from glow_tf.training import checkpoints
+from glow_tf.storage import checkpoints
 from tests.commands.conftest import DIGITS, make_run
 
 ANY = "level_0/coupling/net/l_1/W"
