@@ -15,8 +15,8 @@ import data_loaders
 from glow_tf import experiments
 from glow_tf.commands.folders import find_model
 from glow_tf.experiments import results
+from glow_tf.runtime import launched_by_horovod
 from glow_tf.storage.files import atomic_write
-from glow_tf.training.launch import launched_by_horovod
 from glow_tf.training.presets import preset
 
 SCALES = ("tiny", "small", "paper")
@@ -195,9 +195,10 @@ class Study:
         Raises:
           Stopped: a signal came; everything is saved.
         """
-        from glow_tf.training import distributed, train
+        from glow_tf.training import train
+        from glow_tf.training.workers import connect
 
-        workers = distributed.connect()
+        workers = connect()
         left = workers.on_chief(lambda: [name for name in self.runs if not results.is_finished(self.folder(name))])
         begin = time.monotonic()
         for done, name in enumerate(left):

@@ -11,6 +11,8 @@ from typing import Any
 
 from glow_tf.config import ConfigError
 
+MEMORIES = ("store", "checkpoint", "reversible")
+PRECISIONS = ("float32", "bfloat16")
 _TYPES: dict[str, Any] = {"bool": bool, "int": int, "float": (int, float)}
 _BOUNDS = {
     "least": ("at least", operator.ge),
@@ -96,11 +98,9 @@ class TrainConfig:
         "gradient memory strategy: store all activations, checkpoint the steps' inputs, or keep none and invert the"
         " steps (reversible, the default)",
         default=None,
-        choices=("store", "checkpoint", "reversible"),
+        choices=MEMORIES,
     )
-    precision: str = _setting(
-        OPTIMISATION, "precision of the coupling networks", default="float32", choices=("float32", "bfloat16")
-    )
+    precision: str = _setting(OPTIMISATION, "precision of the coupling networks", default="float32", choices=PRECISIONS)
     compression: str = _setting(
         WORKERS, "compression of gradients sent between workers", default="none", choices=("none", "fp16")
     )
