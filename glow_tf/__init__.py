@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from glow_tf.versions import check_tensorflow
+from glow_tf.runtime import check_tensorflow
 
 if TYPE_CHECKING:
     from glow_tf.config import ConfigError, GlowConfig

@@ -1,16 +1,19 @@
-"""A process: its launcher, how TensorFlow allocates memory, and what signals do. No TensorFlow here."""
+"""A process: its TensorFlow, its launcher, how memory is allocated, what signals do. No TensorFlow is imported here."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
+import re
 import signal
 import threading
 from collections.abc import Mapping
+from importlib import metadata
 from types import FrameType, TracebackType
 from typing import Any
 
+OLDEST, TOO_NEW = (2, 16), (2, 22)  # of TensorFlow: the range in pyproject.toml
 _M_ARENA_MAX = -8  # malloc.h of glibc
 # What the launchers set: Horovod's own (Gloo), Open MPI, MPICH and Intel MPI, PMIx.
 _LAUNCHERS = (
@@ -19,6 +22,21 @@ _LAUNCHERS = (
     ("PMI_RANK", "PMI_SIZE"),
     ("PMIX_RANK", "PMIX_SIZE"),
 )
+
+
+def check_tensorflow() -> None:
+    """Raises ImportError, which names both, where the TensorFlow that is installed is outside of the range.
+
+    One that was installed under another name (tensorflow-cpu, a nightly) is not looked at.
+    """
+    try:
+        installed = metadata.version("tensorflow")
+    except metadata.PackageNotFoundError:
+        return  # none, which Python says itself, or one of another name
+    found = re.match(r"(\d+)\.(\d+)", installed)
+    if found and not OLDEST <= (int(found[1]), int(found[2])) < TOO_NEW:
+        wanted = "tensorflow>={}.{},<{}.{}".format(*OLDEST, *TOO_NEW)
+        raise ImportError(f"glow_tf needs {wanted}, but {installed} is installed: pip install '{wanted}'")
 
 
 def keep_freed_memory() -> bool:

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from glow_tf import versions
+from glow_tf import runtime
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -127,20 +127,20 @@ def tensorflow_range() -> SpecifierSet:
 
 @pytest.mark.parametrize("version", ["2.15.1", "2.16.0", "2.16.2", "2.21.0", "2.21.9", "2.22.0", "3.0.0", "1.15.5"])
 def test_pip_and_import_take_the_same_tensorflow(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions.metadata, "version", lambda name: version)
+    monkeypatch.setattr(runtime.metadata, "version", lambda name: version)
     if tensorflow_range().contains(version):
-        versions.check_tensorflow()
+        runtime.check_tensorflow()
     else:
         with pytest.raises(ImportError, match=re.escape(f"glow_tf needs tensorflow>=2.16,<2.22, but {version} is ")):
-            versions.check_tensorflow()
+            runtime.check_tensorflow()
 
 
 def test_a_tensorflow_of_another_name_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
-        raise versions.metadata.PackageNotFoundError(name)
+        raise runtime.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(versions.metadata, "version", missing)
-    versions.check_tensorflow()
+    monkeypatch.setattr(runtime.metadata, "version", missing)
+    runtime.check_tensorflow()
 
 
 def test_importing_glow_tf_names_the_range_before_tensorflow_is_imported() -> None:
