@@ -14,6 +14,7 @@ import tensorflow as tf
 from glow_tf.config import GlowConfig
 from glow_tf.flow import quantization
 from glow_tf.flow.functions import ModelFunctions
+from glow_tf.flow.jit import check_jit
 from glow_tf.flow.level import FlowLevel
 from glow_tf.flow.memory import MEMORY
 from glow_tf.flow.multiscale import Encoding, MultiScaleFlow
@@ -43,10 +44,11 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
       precision: "float32"; "bfloat16" runs the coupling networks' matrix products in bfloat16 for likelihoods and
         training, and all else in float32, also encoding and decoding, which stay exact; "float64" is for checking.
       seed: the initial weights are a function of it.
+      jit: whether XLA compiles the levels' loops, once for every batch size; not with precision="float64".
 
     Raises:
       ConfigError: the configuration is impossible.
-      ValueError: memory or precision is unknown.
+      ValueError: memory, precision or jit is unknown, or this TensorFlow has no XLA.
 
     Source: model.py of the original.
     """
@@ -57,6 +59,8 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
         memory: str = "reversible",
         precision: str = "float32",
         seed: int = 0,
+        *,
+        jit: bool = False,
     ):
         super().__init__(name="glow")
         self.config = config if isinstance(config, GlowConfig) else GlowConfig.from_dict(config)
@@ -64,7 +68,8 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
             raise ValueError(f"memory={memory!r}: allowed are {', '.join(MEMORY)}")
         if precision not in _PRECISIONS:
             raise ValueError(f"precision={precision!r}: allowed are {', '.join(_PRECISIONS)}")
-        self.memory, self.precision, self.seed = memory, precision, seed
+        check_jit(jit, precision)
+        self.memory, self.precision, self.seed, self.jit = memory, precision, seed, jit
         self.dtype, self.compute_dtype = _PRECISIONS[precision]
         config, part = self.config, {"dtype": self.dtype, "seed": seed}
         step = {
@@ -72,6 +77,7 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
             "coupling": config.flow_coupling,
             "lu_decomposed": config.lu_decomposed,
             "compute_dtype": self.compute_dtype,
+            "jit": jit,
         }
         channels = [config.level_shape(level)[2] for level in range(config.n_levels)]
         self.levels = [

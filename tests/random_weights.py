@@ -19,11 +19,11 @@ def perturb(module: tf.Module, *, scale: float = 0.1, seed: int = 0) -> Any:
 
 
 def random_glow(*, scale: float = 0.05, seed: int = 0, memory: str = "reversible", **fields: Any) -> glow_tf.Glow:
-    """A small model with perturbed weights; `fields` are GlowConfig's, and precision."""
-    precision = fields.pop("precision", "float32")
+    """A small model with perturbed weights; `fields` are GlowConfig's, and precision and jit of Glow."""
+    precision, jit = fields.pop("precision", "float32"), fields.pop("jit", False)
     defaults: dict[str, Any] = {"image_size": (8, 4), "n_levels": 2, "depth": 2, "width": 4, "flow_coupling": "affine"}
     config = glow_tf.GlowConfig(**{**defaults, "learntop": True, **fields})
-    return perturb(glow_tf.Glow(config, memory=memory, precision=precision, seed=seed), scale=scale, seed=seed)
+    return perturb(glow_tf.Glow(config, memory=memory, precision=precision, seed=seed, jit=jit), scale=scale, seed=seed)
 
 
 def random_images(config: glow_tf.GlowConfig, n: int, seed: int = 0) -> np.ndarray:

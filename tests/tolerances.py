@@ -53,6 +53,12 @@ LEVEL = {
     "gradient bfloat16": (1e-1, "not rounding but bias: every activation and product has 4e-3, against float32"),
 }
 
+JIT = {
+    # kind: (largest difference relative to the largest magnitude, which counts as 1 if smaller; why); float32
+    "value": (1e-5, "XLA fuses and adds in another order: a few dozen roundings of 6e-8, times perturbed weights"),
+    "gradient": (2e-5, "as GOLDEN gradients"),
+}
+
 MODEL = {
     # kind: (largest difference; why)
     "latents": (2e-5, "float32: a few dozen roundings of 6e-8 of latents up to 4, times perturbed weights' condition"),

@@ -36,6 +36,7 @@ class Level:
       coupling: whose weights are not used, only its functions.
       compute_dtype: of the coupling networks' matrix products unless a call says another.
       differentiable: whether gradients may be asked for.
+      jit: whether XLA compiles the loops (see scan.py).
     """
 
     name: str
@@ -43,6 +44,7 @@ class Level:
     coupling: Coupling
     compute_dtype: tf.DType
     differentiable = True
+    jit = False
 
     def folded(self) -> FoldedLevel:
         """The weights as the scan uses them."""
@@ -78,7 +80,7 @@ class Level:
         start = self._checked(start)
         step = kind(self.coupling, tf.as_dtype(compute_dtype or self.compute_dtype))
         segments = segments_for(memory, folded.steps.matrix.shape[0])
-        end, log_det = scan(step, folded.steps, start, segments, differentiable=self.differentiable)
+        end, log_det = scan(step, folded.steps, start, segments, differentiable=self.differentiable, jit=self.jit)
         return end, log_det + sign * pixels(start) * folded.log_det_per_pixel
 
     def _checked(self, x: Any) -> tf.Tensor:
@@ -99,12 +101,14 @@ class FlowLevel(Level, Part):
 
     Args:
       depth: K.
+      jit: whether XLA compiles the loops where they are traced in a tf.function.
       channels, width and the rest: as FlowStep.
     """
 
-    def __init__(self, depth: int, channels: int, width: int, *, name: str, **step: Any):
+    def __init__(self, depth: int, channels: int, width: int, *, name: str, jit: bool = False, **step: Any):
         super().__init__(name=name)
         self.depth = depth
+        self.jit = jit
         self.channels = channels
         self.step = FlowStep(channels, width, stack=depth, name=name, **step)
 

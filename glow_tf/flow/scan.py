@@ -31,6 +31,7 @@ def scan(
     segments: Sequence[Segment],
     *,
     differentiable: bool = True,
+    jit: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Applies the K stacked steps to `start` [N, H, W, C].
 
@@ -40,17 +41,32 @@ def scan(
       start: x for a ForwardStep, y for an InverseStep.
       segments: of K steps together, in the order in which the steps are applied.
       differentiable: whether a gradient may be asked for. A SavedModel would hold it as graphs, twice its size.
+      jit: whether XLA compiles the forward and the backward loops, each as a function of its own, so that a level's
+        gradients are there as soon as its own backward loop has ended. Only inside a tf.function: called eagerly, the
+        loops would be compiled at every call, so they are not.
 
     Returns:
       (the last step's result, the sum of the couplings' log_det [N]).
     """
-    flat = tf.nest.flatten(weights)
+    jit = jit and tf.inside_function()
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        return tf.function(function, jit_compile=True, autograph=False) if jit else function
+
+    def forward(start: tf.Tensor, *flat: tf.Tensor) -> tuple[Any, ...]:
+        end, log_det, kept = _Scan(step, tf.nest.pack_sequence_as(weights, flat), segments).forward(start)
+        # what XLA compiled returns tensors only
+        return end, log_det, tf.nest.map_structure(lambda array: array.stack(), kept) if jit else kept
+
+    def backward(end: tf.Tensor, kept: Any, d_end: tf.Tensor, d_log_det: tf.Tensor, *flat: tf.Tensor) -> Any:
+        loop = _Scan(step, tf.nest.pack_sequence_as(weights, flat), segments)
+        return loop.backward(end, kept, d_end, d_log_det)
 
     def run(start: tf.Tensor, *flat: tf.Tensor) -> tuple[Any, Callable[..., Any]]:
-        loop = _Scan(step, tf.nest.pack_sequence_as(weights, flat), segments)
-        end, log_det, kept = loop.forward(start)
-        return (end, log_det), lambda d_end, d_log_det: loop.backward(end, kept, d_end, d_log_det)
+        end, log_det, kept = compiled(forward)(start, *flat)
+        return (end, log_det), lambda *d_results: compiled(backward)(end, kept, *d_results, *flat)
 
+    flat = tf.nest.flatten(weights)
     return tf.custom_gradient(run)(start, *flat) if differentiable else run(start, *flat)[0]
 
 
@@ -84,9 +100,12 @@ class _Scan:
         return i + 1, x, log_det + more, arrays
 
     def backward(
-        self, end: tf.Tensor, kept: list[list[tf.TensorArray]], d_end: tf.Tensor, d_log_det: tf.Tensor
+        self, end: tf.Tensor, kept: list[list[Any]], d_end: tf.Tensor, d_log_det: tf.Tensor
     ) -> tuple[tf.Tensor | None, ...]:
-        """Gradients of the start and of every tensor of the weights, flat; None for weights that are not used."""
+        """Gradients of the start and of every tensor of the weights, flat; None for weights that are not used.
+
+        What `forward` kept may be its arrays or, stacked, tensors.
+        """
         used = self._used(self.weights)
         gradients = [tf.TensorArray(w.dtype, self.depth, element_shape=w.shape[1:]) for w in tf.nest.flatten(used)]
         for (begin, segment), arrays in reversed(list(zip(self.segments, kept, strict=True))):
@@ -115,7 +134,7 @@ class _Scan:
         with tf.GradientTape() as tape:
             tape.watch(tf.nest.flatten(stored))
             weights = self.step.prepare(stored, end)
-        kept = Kept(**{name: array.read(i) for name, array in zip(segment.keep, arrays, strict=True)})
+        kept = Kept(**{name: _at(array, i) for name, array in zip(segment.keep, arrays, strict=True)})
         kept = self.step.undo(weights, end, kept)
         d_start, d_weights = self.step.vjp(weights, kept, d_end, d_log_det)
         d_stored = tape.gradient(self._used(weights), self._used(stored), output_gradients=d_weights)
@@ -131,8 +150,11 @@ class _Scan:
         return {name: getattr(weights, name) for name in self.step.used}
 
 
+def _at(kept: Any, i: tf.Tensor) -> tf.Tensor:
+    """Element i of an array, or of a stacked tensor."""
+    return kept.read(i) if isinstance(kept, tf.TensorArray) else slice_step(kept, i)
+
+
 def _loop(times: int, body: Callable[..., Any], *state: Any) -> tuple[Any, ...]:
     """`body`(i, *state) for i = 0, 1, ...; one step at a time, or memory would hold several."""
-    return tf.while_loop(
-        lambda i, *_: i < times, body, (0, *state), parallel_iterations=1, maximum_iterations=times
-    )
+    return tf.while_loop(lambda i, *_: i < times, body, (0, *state), parallel_iterations=1, maximum_iterations=times)
