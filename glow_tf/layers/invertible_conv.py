@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -18,9 +19,11 @@ def condition_number(matrix: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
     """|W| |W^-1| / C with Frobenius norms, float64 [...] for W [..., C, C]: 1 for a rotation.
 
     It is never above the usual condition number (largest over smallest singular value) and never less than that over C.
+    Infinite where the inverse is NaN: the largest of several could pass over a NaN.
     """
     squares = [tf.reduce_sum(tf.square(tf.cast(m, tf.float64)), [-2, -1]) for m in (matrix, inverse)]
-    return tf.sqrt(squares[0] * squares[1]) / matrix.shape[-1]
+    condition = tf.sqrt(squares[0] * squares[1]) / matrix.shape[-1]
+    return tf.where(tf.math.is_nan(condition), tf.constant(math.inf, tf.float64), condition)
 
 
 @tf.custom_gradient
