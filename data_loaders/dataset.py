@@ -86,7 +86,7 @@ class DataSet:
     @property
     def skipped(self) -> int:
         """Damaged images that were met so far in this process, and left out."""
-        return 0
+        return sum(source.skipped for source in self._sources.values())
 
     def __repr__(self) -> str:
         return f"<DataSet {self.describe()}>"
@@ -162,8 +162,8 @@ class DataSet:
         source, labels = self._sources[split], self._label_tensor(split)
 
         def batch(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            indices = tf.range(first, last)
-            return self._finish(source.images(indices)), tf.gather(labels, indices)
+            images, indices = source.images(tf.range(first, last))
+            return self._finish(images), tf.gather(labels, indices)
 
         return self._map(ranges, batch)
 
@@ -204,7 +204,7 @@ class DataSet:
         source = self._sources["train"]
         positions = first + tf.range(batch_size, dtype=tf.int64)
         indices = sampling.image_indices(positions, self.n_train, seed)
-        images = source.images(indices)
+        images, indices = source.images(indices)
         if self.augmentation:
             images = augment(images, sampling.uniforms(first, batch_size, seed), self.augmentation)
         images = tf.ensure_shape(self._finish(images), [batch_size, *self.image_shape])

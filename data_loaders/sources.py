@@ -27,18 +27,32 @@ class Described(Protocol):
 
 
 class Source(Described, Protocol):
-    """Images that can be had in any order."""
+    """Images that can be had in any order.
 
-    def images(self, indices: tf.Tensor) -> tf.Tensor:
+    Attributes:
+      skipped: damaged images met so far, in whose place others are given.
+    """
+
+    @property
+    def skipped(self) -> int:
+        """See the class."""
+        ...
+
+    def images(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The images of given numbers, int64 [b] -> uint8 [b, H, W, C], as operations of TensorFlow.
 
         Called inside tf.data, which runs several batches at once.
+
+        Returns:
+          The images, and their numbers, int64 [b]: the same, but for damaged ones.
         """
         ...
 
 
 class ArraySource:
     """Images in memory."""
+
+    skipped = 0
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         if images.dtype != np.uint8 or images.ndim != 4:
@@ -59,6 +73,6 @@ class ArraySource:
     def __len__(self) -> int:
         return len(self._labels)
 
-    def images(self, indices: tf.Tensor) -> tf.Tensor:
+    def images(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """See Source."""
-        return tf.gather(self._images, indices)
+        return tf.gather(self._images, indices), indices

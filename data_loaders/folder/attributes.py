@@ -6,7 +6,7 @@ import collections
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from data_loaders.text import listing, printable
 FILE_NAME = "attributes.csv"
 _FILE_LIMIT = 2**28
 _MOST_ATTRIBUTES = 10000
+_VALUES = {"-1": 0, "0": 1, "1": 2}  # as bytes
 
 
 @dataclass(frozen=True)
@@ -76,45 +77,72 @@ def find_attributes(root: str, path: str, images: Sequence[str]) -> Attributes |
 
 
 def read_attributes(path: str) -> Attributes:
-    """Parses the file.
+    """Parses the file: a CSV, or where its name ends in .txt, one in the form of CelebA's list_attr_celeba.txt.
 
     Raises:
       DataError: unreadable, no header, a row of another length, a value that is not -1 or 1 (or 0
-        or 1), or a file named twice; with the line.
+        or 1), a file named twice, or another number of rows than the .txt says; with the line.
     """
     shown = printable(path)
-    try:
-        text = read_bounded(path, _FILE_LIMIT).decode("utf-8-sig")
-        lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-        header = next(lines, [])
-        names = tuple(name.strip() for name in header[1:])
-        if not names or len(names) > _MOST_ATTRIBUTES or len(set(names)) != len(names) or "" in names:
-            raise DataError(f"{shown}: the first line must be 'filename' and the different names of the attributes.")
-        rows: dict[str, int] = {}
-        values = bytearray()
-        for row in lines:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise DataError(f"{shown}, line {lines.line_num}: {len(row)} fields; the header has {len(header)}.")
-            for value in row[1:]:
-                if value.strip() not in ("-1", "0", "1"):
-                    raise DataError(f"{shown}, line {lines.line_num}: value {value[:40]!r}; expected -1 or 1.")
-                values.append(int(value) + 1)
-            name = row[0].strip().replace("\\", "/").removeprefix("./")
-            if name in rows:
-                raise DataError(f"{shown}, line {lines.line_num}: a second row for {printable(name)}.")
-            rows[name] = len(rows)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{shown} is not UTF-8 text.") from error
-    except csv.Error as error:
-        raise DataError(f"{shown} is not a valid CSV file: {error}.") from error
+    lines = _read_celeba(path) if path.endswith(".txt") else _read_csv(path)
+    _, header = next(lines, (1, [""]))
+    names = tuple(name.strip() for name in header[1:])
+    if not names or len(names) > _MOST_ATTRIBUTES or len(set(names)) != len(names) or "" in names:
+        raise DataError(f"{shown}: the first line must be 'filename' and the different names of the attributes.")
+    rows: dict[str, int] = {}
+    values = bytearray()
+    for number, row in lines:
+        if len(row) != len(header):
+            raise DataError(f"{shown}, line {number}: {len(row)} fields; the header has {len(header)}.")
+        try:
+            values += bytes([_VALUES[value.strip()] for value in row[1:]])
+        except KeyError as error:
+            raise DataError(f"{shown}, line {number}: value {error.args[0][:40]!r}; expected -1 or 1.") from error
+        name = row[0].strip().replace("\\", "/").removeprefix("./")
+        if name in rows:
+            raise DataError(f"{shown}, line {number}: a second row for {printable(name)}.")
+        rows[name] = len(rows)
     table = np.frombuffer(bytes(values), np.int8).reshape(-1, len(names)) - np.int8(1)
     if (table == 0).any():
         if (table == -1).any():
             raise DataError(f"{shown} mixes -1 and 0; attributes are -1/1 or 0/1.")
         table = np.where(table == 0, np.int8(-1), np.int8(1))
     return Attributes(path, names, rows, table)
+
+
+def _read_csv(path: str) -> Iterator[tuple[int, list[str]]]:
+    """The number and fields of every line that is not empty."""
+    lines = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        for row in lines:
+            if row or lines.line_num == 1:
+                yield lines.line_num, row
+    except csv.Error as error:
+        raise DataError(f"{printable(path)} is not a valid CSV file: {error}.") from error
+
+
+def _read_celeba(path: str) -> Iterator[tuple[int, list[str]]]:
+    """The same of list_attr_celeba.txt: how many images there are, the names of the attributes, a line per image."""
+    first, *lines = read_text(path).splitlines() or [""]
+    rows = [(number, line.split()) for number, line in enumerate(lines, 2) if line.strip()]
+    if not first.strip().isdecimal():
+        raise DataError(f"{printable(path)}: the first line must be the number of images; it is {first[:40]!r}.")
+    if len(rows) - 1 != int(first):
+        raise DataError(f"{printable(path)}: the first line says {int(first)} images; {len(rows) - 1} follow.")
+    yield rows[0][0], ["filename", *rows[0][1]]
+    yield from rows[1:]
+
+
+def read_text(path: str) -> str:
+    """A list's text.
+
+    Raises:
+      DataError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return read_bounded(path, _FILE_LIMIT).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{printable(path)} is not UTF-8 text.") from error
 
 
 def rows_of(attributes: Attributes, root: str, images: Sequence[str]) -> np.ndarray:

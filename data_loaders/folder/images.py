@@ -79,33 +79,36 @@ def read_upright(path: str | os.PathLike[str], channels: int) -> Image.Image:
         return _flatten(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB")
 
 
-def crop_centre(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """The centre of a picture of mode L or RGB, averaged down: uint8 [H, W, 1 or 3].
+def crop_centre(picture: Image.Image, size: tuple[int, int], crop: int = 0) -> np.ndarray:
+    """The centre of a picture of mode L or RGB, averaged down: uint8 [H, W, 1 or 3]; arguments as centre_box.
 
     Raises:
       BadImageError: the picture is smaller than `size`.
     """
-    box = centre_box((picture.height, picture.width), size)
+    box = centre_box((picture.height, picture.width), size, crop)
     return _average(picture, box, size).reshape(*size, len(picture.getbands()))
 
 
-def centre_box(have: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+def centre_box(have: tuple[int, int], size: tuple[int, int], crop: int = 0) -> tuple[int, int, int, int]:
     """The largest centred box with the aspect of `size`: (left, top, right, bottom) in pixels.
 
     Args:
       have: (H, W) of the image.
       size: (H, W) of what it becomes.
+      crop: side of the central square that the box lies in; 0: it may be as large as the image.
 
     Raises:
-      BadImageError: the image is smaller than `size`.
+      BadImageError: the image is smaller than `size` or `crop`.
     """
-    height, width = have
+    if min(have) < crop:
+        raise BadImageError(f"is {have[0]}x{have[1]}, smaller than the crop of {crop}x{crop}")
+    height, width = (crop, crop) if crop else have
     if height < size[0] or width < size[1]:
         raise BadImageError(f"is {height}x{width}, smaller than {size[0]}x{size[1]}")
     scale = min(height / size[0], width / size[1])
     box_height = min(height, round(size[0] * scale))
     box_width = min(width, round(size[1] * scale))
-    top, left = (height - box_height) // 2, (width - box_width) // 2
+    top, left = (have[0] - box_height) // 2, (have[1] - box_width) // 2
     return left, top, left + box_width, top + box_height
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import itertools
 import os
 import warnings
 from collections.abc import Sequence
+
+import numpy as np
 
 from data_loaders.errors import DataError
 from data_loaders.folder.images import EXTENSIONS
@@ -92,15 +95,14 @@ def split_files(names: Sequence[str], test_fraction: float) -> tuple[list[str], 
     if len(names) == 1:
         warnings.warn("There is one image only; it is used for training and for testing.", stacklevel=2)
         return list(names), list(names), "hash"
-    places = {name: _place(name) for name in names}
+    places = np.asarray([_place(name) for name in names])
     limit = test_fraction
-    if min(places.values()) >= limit:
-        limit = sorted(places.values())[1]
-    elif max(places.values()) < limit:
-        limit = max(places.values())
-    train = [name for name in names if places[name] >= limit]
-    test = [name for name in names if places[name] < limit]
-    return train, test, "hash"
+    if places.min() >= limit:
+        limit = np.partition(places, 1)[1]
+    elif places.max() < limit:
+        limit = places.max()
+    test = (places < limit).tolist()
+    return [n for n, t in zip(names, test, strict=True) if not t], list(itertools.compress(names, test)), "hash"
 
 
 def _place(name: str) -> float:
@@ -115,10 +117,11 @@ def folder_classes(names: Sequence[str]) -> list[str] | None:
       A folder name for each file; None if there are fewer than two of them, or a file lies beside
       them.
     """
-    parts = [name.split("/") for name in names]
+    folders = [name.rpartition("/")[0] for name in names]
+    parts = {folder: folder.split("/") if folder else [] for folder in set(folders)}
     depth = 0
-    while all(len(p) > depth + 1 for p in parts) and len({p[depth] for p in parts}) == 1:
+    while all(len(p) > depth for p in parts.values()) and len({p[depth] for p in parts.values()}) == 1:
         depth += 1
-    if any(len(p) <= depth + 1 for p in parts):
+    if any(len(p) <= depth for p in parts.values()):
         return None
-    return [p[depth] for p in parts]
+    return [parts[folder][depth] for folder in folders]

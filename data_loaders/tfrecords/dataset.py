@@ -49,12 +49,7 @@ class RecordDataSet(DataSet):
             class_names=class_names,
             attributes=attributes,
         )
-        self._records = {"train": train, "test": test}
-
-    @property
-    def skipped(self) -> int:
-        """Damaged records that were met so far in this process, and left out."""
-        return sum(source.skipped for source in self._records.values())
+        self._records: dict[str, RecordSource] = self._sources
 
     def train_batches(
         self,

@@ -1,0 +1,149 @@
+"""What was learned of a folder's files: an index beside them, so that the next start need not learn it again.
+
+It is an SQLite file `.glow_tf_index.sqlite` in the folder, or in the cache where the folder cannot be written to. An
+entry counts only for a file of the same name, size and modification time; files that could not be used are looked at
+again; and what the index says of a size is compared with the image when it is decoded. While one process learns, others
+wait for it. An index that is damaged, or cannot be had, costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from data_loaders.cache import cache_folder
+from data_loaders.folder.images import Header
+
+FILE_NAME = ".glow_tf_index.sqlite"
+WORTH_IT = 1000  # files; fewer are looked at every time
+_VERSION = 1
+_WAIT_S = 3600.0  # for another process that is learning
+_TABLE = """
+    create table files (name blob primary key, size integer, time integer,
+                        height integer, width integer, gray integer, decodes integer) without rowid
+"""
+
+
+class FolderIndex:
+    """What is known of every file.
+
+    Args:
+      root: the folder.
+      names: of the files, from there.
+
+    Attributes:
+      sizes: int64 [n], bytes of each file, -1 where there is none.
+      times: int64 [n], when each was modified, in nanoseconds.
+      heights: int32 [n], of the image when it is upright; 0 where it is not known.
+      widths: int32 [n], likewise.
+      gray: bool [n], likewise.
+      decodes: int8 [n], 1 where the image was decoded once, -1 where that failed, 0 where it was not tried.
+    """
+
+    def __init__(self, root: str, names: Sequence[str]) -> None:
+        self._root, self._names = root, names
+        states = np.fromiter((_state(os.path.join(root, name)) for name in names), "2i8", len(names))
+        self.sizes, self.times = states.T.copy()
+        self.heights, self.widths = np.zeros((2, len(names)), np.int32)
+        self.gray, self.decodes = np.zeros(len(names), np.bool_), np.zeros(len(names), np.int8)
+
+    def header(self, row: int) -> Header | None:
+        """What is known of a file's header."""
+        height, width = int(self.heights[row]), int(self.widths[row])
+        return Header(height, width, bool(self.gray[row])) if height and width else None
+
+    def learn_header(self, row: int, header: Header) -> None:
+        """Adds what a file's header says."""
+        self.heights[row], self.widths[row], self.gray[row] = header.height, header.width, header.gray
+
+    @contextlib.contextmanager
+    def learning(self) -> Iterator[None]:
+        """Reads the index; what is learned within is written at the end. One process at a time."""
+        if len(self._names) < WORTH_IT:
+            yield
+            return
+        with contextlib.ExitStack() as held:
+            database = None
+            with contextlib.suppress(sqlite3.Error, OSError):
+                database = held.enter_context(contextlib.closing(self._open()))
+            if database is not None:
+                self._read(database)
+            before = self._learned()
+            try:
+                yield
+            finally:
+                with contextlib.suppress(sqlite3.Error):
+                    if database is not None:
+                        if self._learned() != before:
+                            self._write(database)
+                        database.commit()
+
+    def note_failure(self, row: int) -> None:
+        """Writes at once that a file could not be decoded."""
+        self.decodes[row] = -1
+        if len(self._names) < WORTH_IT:
+            return
+        with contextlib.suppress(sqlite3.Error, OSError), contextlib.closing(self._open()) as database:
+            self._write(database, [row])
+            database.commit()
+
+    def _open(self) -> sqlite3.Connection:
+        """The index, made if need be, locked."""
+        folder = self._root if os.access(self._root, os.W_OK) else cache_folder("folders", self._root)
+        path = os.path.join(folder, FILE_NAME)
+        try:
+            return _begin(path)
+        except sqlite3.OperationalError:  # such as a lock or a disk that fails: not the file's fault
+            raise
+        except sqlite3.DatabaseError:  # no database
+            os.unlink(path)
+            return _begin(path)
+
+    def _learned(self) -> bytes:
+        return b"".join(a.tobytes() for a in (self.heights, self.widths, self.gray, self.decodes))
+
+    def _read(self, database: sqlite3.Connection) -> None:
+        row_of = {name: row for row, name in enumerate(self._names)}
+        try:
+            for name, size, time, *values in database.execute("select * from files"):
+                row = row_of.get(os.fsdecode(name))
+                if row is not None and (size, time) == (self.sizes[row], self.times[row]):
+                    self.heights[row], self.widths[row], self.gray[row], self.decodes[row] = values
+        except (sqlite3.Error, ValueError, TypeError, OverflowError):  # damaged: nothing in it counts
+            for column in (self.heights, self.widths, self.gray, self.decodes):
+                column[:] = 0
+
+    def _write(self, database: sqlite3.Connection, rows: Sequence[int] | None = None) -> None:
+        columns = (self.sizes, self.times, self.heights, self.widths, self.gray, self.decodes)
+        if rows is None:
+            database.execute("delete from files")
+        for row in range(len(self._names)) if rows is None else rows:
+            values = (os.fsencode(self._names[row]), *(int(column[row]) for column in columns))
+            database.execute("insert or replace into files values (?, ?, ?, ?, ?, ?, ?)", values)
+
+
+def _begin(path: str) -> sqlite3.Connection:
+    """Opens the file for one process alone, until it is closed."""
+    database = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
+    try:
+        database.execute("begin immediate")
+        if database.execute("pragma user_version").fetchone()[0] != _VERSION:
+            database.execute("drop table if exists files")
+            database.execute(_TABLE)
+            database.execute(f"pragma user_version = {_VERSION}")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _state(path: str) -> tuple[int, int]:
+    try:
+        info = os.stat(path)
+    except OSError:  # a dangling link
+        return -1, -1
+    return info.st_size, info.st_mtime_ns

@@ -1,0 +1,94 @@
+"""Decoded images, each kept once on a machine: a memory-mapped file that its processes fill together.
+
+An image counts as there when the checksum beside it is that of its pixels, so a process may be killed, or the machine
+fail, at any time, and two processes may write the same image. The file is named after the names, sizes and modification
+times of all image files, so it never has the pixels of what a file held before; it lies in the cache, where the files
+of earlier states are removed. Where it cannot be made, a process keeps the images for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import mmap
+import os
+import socket
+import zlib
+
+import numpy as np
+
+from data_loaders.cache import cache_folder
+from data_loaders.locks import locked
+
+_PAGE = 4096
+
+
+class PixelStore:
+    """Room for uint8 [n, H, W, C].
+
+    Args:
+      n: number of images.
+      shape: (H, W, C).
+      root: the folder of the images, and
+      state: what must be the same for pixels to be those of the images; "" to keep them in this process only.
+
+    Attributes:
+      pixels: uint8 [n, H, W, C]; only those that are not `missing` mean anything.
+    """
+
+    def __init__(self, n: int, shape: tuple[int, int, int], root: str = "", state: str = "") -> None:
+        head = -(-4 * n // _PAGE) * _PAGE
+        memory = _shared(root, shape, state, head + n * math.prod(shape)) if state else None
+        if memory is None:
+            memory = mmap.mmap(-1, head + n * math.prod(shape))
+        self._sums = np.frombuffer(memory, np.uint32, n)
+        self.pixels = np.frombuffer(memory, np.uint8, n * math.prod(shape), head).reshape(n, *shape)
+        self._checked = np.zeros(n, np.bool_)  # by this process
+
+    def missing(self, rows: np.ndarray) -> np.ndarray:
+        """Those of the images, int64 [b], that are not there."""
+        for row in rows[~self._checked[rows]].tolist():
+            self._checked[row] = self._sums[row] == _checksum(self.pixels[row])
+        return rows[~self._checked[rows]]
+
+    def put(self, row: int, image: np.ndarray) -> None:
+        """Adds an image."""
+        self.pixels[row] = image
+        self._sums[row] = _checksum(image)
+
+
+def _checksum(image: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(image).data) or 1  # 0: nothing was written yet
+
+
+def _shared(root: str, shape: tuple[int, int, int], state: str, size: int) -> mmap.mmap | None:
+    """The file's memory, whose room on the disk is taken beforehand; None where it cannot be had."""
+    name = f"{'x'.join(map(str, shape))}-{socket.gethostname()}-"  # two machines may share the cache
+    try:
+        folder = cache_folder("pixels", root)
+        with locked(os.path.join(folder, f"{name}lock")):
+            path = os.path.join(folder, f"{name}{state}")
+            for other in os.listdir(folder):
+                if other.startswith(name) and other not in (f"{name}{state}", f"{name}lock"):
+                    os.unlink(os.path.join(folder, other))
+            if not os.path.exists(path) or os.path.getsize(path) != size:
+                _make_room(path, size)
+            with open(path, "rb+") as file:
+                return mmap.mmap(file.fileno(), size)
+    except OSError:
+        return None
+
+
+def _make_room(path: str, size: int) -> None:
+    """A file of zeros whose room is taken, as a full disk would later end the process; whole or not at all."""
+    try:
+        with open(f"{path}.part", "wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+        os.replace(f"{path}.part", path)
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}.part")
+        raise
