@@ -38,7 +38,7 @@ from data_loaders.folder.attributes import Attributes, find_attributes, rows_of
 from data_loaders.folder.celeba import find_lists, split_officially
 from data_loaders.folder.scan import find_images, folder_classes, split_files
 from data_loaders.folder.source import FileSource, default_workers
-from data_loaders.folder.survey import CHECKS, ReadOptions, survey
+from data_loaders.folder.survey import CHECKS, ReadOptions, survey_files
 from data_loaders.request import Request
 from data_loaders.text import printable
 
@@ -88,7 +88,7 @@ def load(
     skip = request.skip_corrupt or bad_images == "skip"
     workers = request.workers or default_workers()
     options = ReadOptions(request.image_size, crop, check, memory_mb * 2**20, workers, skip=skip)
-    files, good = survey(root, names, options)
+    files, good = survey_files(root, names, options)
     used = [names[number] for number in good]
     if partition:
         train, test, told_by = *split_officially(used, partition), "partition"

@@ -53,7 +53,7 @@ class ReadOptions:
     skip: bool
 
 
-def survey(root: str, names: Sequence[str], how: ReadOptions) -> tuple[ImageFiles, list[int]]:
+def survey_files(root: str, names: Sequence[str], how: ReadOptions) -> tuple[ImageFiles, list[int]]:
     """All files of a folder, and the numbers of those that are in the data set.
 
     Unusable files that are found here are left out, unless images are decoded later: then, as for those that are found

@@ -50,7 +50,12 @@ def headers_read(monkeypatch):
     """The paths of the files whose headers are read."""
     paths: list[str] = []
     inner = survey.find_header
-    monkeypatch.setattr(survey, "find_header", lambda path: (paths.append(path), inner(path))[1])
+
+    def find(path):
+        paths.append(path)
+        return inner(path)
+
+    monkeypatch.setattr(survey, "find_header", find)
     return paths
 
 
@@ -80,7 +85,12 @@ def assert_own_pixels(root, data):
 
 def test_headers_are_those_of_pillow(tmp_path, rng, monkeypatch):
     asked = []
-    monkeypatch.setattr(headers, "read_header", lambda path: (asked.append(path), read_header(path))[1])
+
+    def ask(path):
+        asked.append(path)
+        return read_header(path)
+
+    monkeypatch.setattr(headers, "read_header", ask)
     text = PngImagePlugin.PngInfo()
     text.add_text("comment", "x" * 100)
     count = 0
@@ -176,7 +186,10 @@ def test_an_index_that_lies_truncated(write_images, check):
             load(root, check=check)
     else:
         data = load(root, check=check)
-        with pytest.raises(data_loaders.DataError, match="cat/03.png cannot be decoded"), data_loaders.as_data_errors():
+        with (
+            pytest.raises(data_loaders.DataError, match=r"cat/03\.png cannot be decoded"),
+            data_loaders.as_data_errors(),
+        ):
             [everything(data, split) for split in ("train", "test")]
 
 
@@ -373,7 +386,7 @@ def test_links_that_lead_nowhere(write_images):
     root = write_images(NAMES)
     os.symlink(root / "nowhere.png", root / "cat" / "link.png")
     assert FolderIndex(str(root), ["cat/link.png", NAMES[0]]).sizes.tolist()[0] == -1
-    with pytest.raises(data_loaders.DataError, match="link.png is no longer there"):
+    with pytest.raises(data_loaders.DataError, match=r"link\.png is no longer there"):
         load(root)
 
 
