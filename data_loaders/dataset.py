@@ -159,11 +159,11 @@ class DataSet:
         count = self._count(split)
         bounds = sampling.bounds_in_order(count, batch_size, rank, size)
         ranges = tf.data.Dataset.from_tensor_slices((bounds[:-1], bounds[1:]))
-        source, labels = self._sources[split], self._label_tensor(split)
+        source = self._sources[split]
 
         def batch(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            images, indices = source.images(tf.range(first, last))
-            return self._finish(images), tf.gather(labels, indices)
+            images, labels = source.images(tf.range(first, last))
+            return self._finish(images), labels
 
         return self._map(ranges, batch)
 
@@ -204,15 +204,11 @@ class DataSet:
         source = self._sources["train"]
         positions = first + tf.range(batch_size, dtype=tf.int64)
         indices = sampling.image_indices(positions, self.n_train, seed)
-        images, indices = source.images(indices)
+        images, labels = source.images(indices)
         if self.augmentation:
             images = augment(images, sampling.uniforms(first, batch_size, seed), self.augmentation)
         images = tf.ensure_shape(self._finish(images), [batch_size, *self.image_shape])
-        return images, tf.ensure_shape(tf.gather(self._label_tensor("train"), indices), [batch_size])
-
-    def _label_tensor(self, split: str) -> tf.Tensor:
-        with tf.device("CPU:0"):  # where the input pipeline runs
-            return tf.constant(self._sources[split].labels)
+        return images, tf.ensure_shape(labels, [batch_size])
 
     def _map(self, numbers: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
         """Maps to batches, several at once and in order."""

@@ -39,12 +39,9 @@ class Source(Described, Protocol):
         ...
 
     def images(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The images of given numbers, int64 [b] -> uint8 [b, H, W, C], as operations of TensorFlow.
+        """The images of given numbers, int64 [b] -> uint8 [b, H, W, C], and their labels, int32 [b].
 
-        Called inside tf.data, which runs several batches at once.
-
-        Returns:
-          The images, and their numbers, int64 [b]: the same, but for damaged ones.
+        As operations of TensorFlow, called inside tf.data, which runs several batches at once.
         """
         ...
 
@@ -63,7 +60,7 @@ class ArraySource:
         height, width, channels = images.shape[1:]
         self.image_shape = (height, width, channels)
         with tf.device("CPU:0"):  # the input pipeline runs there
-            self._images = tf.constant(images)
+            self._images, self._label_tensor = tf.constant(images), tf.constant(self._labels)
 
     @property
     def labels(self) -> np.ndarray:
@@ -75,4 +72,4 @@ class ArraySource:
 
     def images(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """See Source."""
-        return tf.gather(self._images, indices), indices
+        return tf.gather(self._images, indices), tf.gather(self._label_tensor, indices)

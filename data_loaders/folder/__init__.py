@@ -18,7 +18,7 @@ CelebA as it is published has its attributes and split from its own lists: see d
 Up to 10000 files are decoded before training, and all that cannot be used are reported together, by name; of more, each
 when it is first needed, so that training begins at once. What is learned of the files, and where images fit into
 `memory_mb` also their pixels, is kept for the next start and for other processes of the machine: see
-data_loaders.folder.index and data_loaders.folder.store.
+data_loaders.folder.index and data_loaders.store.
 
 dal 0 and 1: no augmentation, as the original's image folders and records. dal 2: horizontal flips.
 """
@@ -37,8 +37,8 @@ from data_loaders.errors import DataError
 from data_loaders.folder.attributes import Attributes, find_attributes, rows_of
 from data_loaders.folder.celeba import find_lists, split_officially
 from data_loaders.folder.scan import find_images, folder_classes, split_files
-from data_loaders.folder.source import FileSource, default_workers
 from data_loaders.folder.survey import CHECKS, ReadOptions, survey_files
+from data_loaders.lazy import LazySource, default_workers
 from data_loaders.request import Request
 from data_loaders.text import printable
 
@@ -103,7 +103,7 @@ def load(
     number_of = {names[number]: number for number in good}
     parts = {"train": (train, classes[: len(train)]), "test": (test, classes[len(train) :])}
     sources = {
-        split: FileSource(files, np.asarray([number_of[name] for name in part], np.int64), y)
+        split: LazySource(files, np.asarray([number_of[name] for name in part], np.int64), y)
         for split, (part, y) in parts.items()
     }
     values = None

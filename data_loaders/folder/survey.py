@@ -11,7 +11,7 @@ import hashlib
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,9 +22,9 @@ from data_loaders.errors import DataError
 from data_loaders.folder.headers import find_header
 from data_loaders.folder.images import BadImageError, Header, centre_box, crop_centre, read_upright
 from data_loaders.folder.index import WORTH_IT, FolderIndex
-from data_loaders.folder.source import ImageFiles
-from data_loaders.folder.store import PixelStore
+from data_loaders.lazy import LazyImages
 from data_loaders.progress import Progress
+from data_loaders.store import PixelStore
 from data_loaders.text import listing, printable
 
 CHECKS = ("auto", "decode", "headers", "later")
@@ -53,7 +53,7 @@ class ReadOptions:
     skip: bool
 
 
-def survey_files(root: str, names: Sequence[str], how: ReadOptions) -> tuple[ImageFiles, list[int]]:
+def survey_files(root: str, names: Sequence[str], how: ReadOptions) -> tuple[LazyImages, list[int]]:
     """All files of a folder, and the numbers of those that are in the data set.
 
     Unusable files that are found here are left out, unless images are decoded later: then, as for those that are found
@@ -162,15 +162,15 @@ def _open(
     how: ReadOptions,
     *,
     native: bool,
-) -> ImageFiles:
+) -> LazyImages:
     """The files, not decoded yet; `native`: all must have this size."""
 
-    def decode(path: str, file: int) -> np.ndarray:
-        picture = read_upright(path, shape[2])
+    def decode(file: int) -> tuple[np.ndarray, int]:
+        picture = read_upright(os.path.join(root, names[file]), shape[2])
         have = (picture.height, picture.width)
         if native and have != shape[:2]:
             raise BadImageError(f"is {have[0]}x{have[1]}, unlike the others ({shape[0]}x{shape[1]}): give image_size")
-        return crop_centre(picture, shape[:2], how.crop)
+        return crop_centre(picture, shape[:2], how.crop), 0
 
     store = None
     if len(names) * math.prod(shape) <= how.memory:
@@ -178,10 +178,10 @@ def _open(
         state.update(os.fsencode("\0".join(names)) + index.sizes.tobytes() + index.times.tobytes())
         shared = len(names) >= WORTH_IT
         store = PixelStore(len(names), shape, root, state.hexdigest()[:24] if shared else "")
-    return ImageFiles(root, names, shape, decode, store, workers=how.workers, skip=how.skip)
+    return LazyImages(decode, names.__getitem__, shape, store, workers=how.workers, skip=how.skip)
 
 
-def _report(root: str, names: Sequence[str], bad: dict[int, BadImageError], *, skip: bool) -> None:
+def _report(root: str, names: Sequence[str], bad: Mapping[int, DataError], *, skip: bool) -> None:
     if not bad:
         return
     lines = [f"{printable(names[file])} {error}" for file, error in sorted(bad.items())]

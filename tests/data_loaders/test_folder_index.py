@@ -15,10 +15,10 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 import data_loaders
-from data_loaders.folder import headers, index, source, survey
+from data_loaders.folder import headers, index, survey
 from data_loaders.folder.images import read_header
 from data_loaders.folder.index import FILE_NAME, FolderIndex
-from data_loaders.folder.store import PixelStore
+from data_loaders.store import PixelStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:Only .* images")
 NAMES = [f"{kind}/{i:02}.png" for kind in ("cat", "dog") for i in range(20)]
@@ -393,4 +393,3 @@ def test_links_that_lead_nowhere(write_images):
 def test_workers_do_not_change_what_is_read(write_images):
     root = write_images(NAMES)
     assert_same(steps(load(root, workers=1, check="later", memory_mb=0), 9), steps(load(root, workers=5), 9))
-    assert source.default_workers() >= 1

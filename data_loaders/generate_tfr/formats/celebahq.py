@@ -18,9 +18,9 @@ import tensorflow as tf
 from data_loaders.errors import DataError
 from data_loaders.generate_tfr.formats import Picture
 from data_loaders.generate_tfr.pixels import SMALLEST
-from data_loaders.generate_tfr.records import Records
 from data_loaders.text import printable
 from data_loaders.tfrecords.naming import level_of
+from data_loaders.tfrecords.records import Records
 
 
 class CelebaHqReader:

@@ -18,8 +18,8 @@ from data_loaders.errors import DataError
 from data_loaders.folder.images import BadImageError
 from data_loaders.generate_tfr.formats import Picture
 from data_loaders.generate_tfr.pixels import SMALLEST, decode, square
-from data_loaders.generate_tfr.records import Records
 from data_loaders.text import listing, printable
+from data_loaders.tfrecords.records import Records
 
 _FILE = re.compile(r"(train|validation)-(\d+)-of-(\d+)")
 _PICTURES = ("JPEG", "PNG")
