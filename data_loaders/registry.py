@@ -24,6 +24,7 @@ _LOADERS: dict[str, str | Loader] = {
     "mnist": "data_loaders.mnist:load",
     "cifar10": "data_loaders.cifar10:load",
     "folder": "data_loaders.folder:load",
+    "tfds": "data_loaders.tfds:load",
     "imagenet-oord": "data_loaders.tfrecords:load",
     "imagenet": "data_loaders.tfrecords:load",
     "celeba": "data_loaders.tfrecords:load",
@@ -64,6 +65,8 @@ def check_problem(name: str) -> None:
 
 
 def _loader_of(name: str) -> str | Loader:
+    if name not in _LOADERS and str(name).startswith("tfds:"):
+        return _LOADERS["tfds"]
     if name not in _LOADERS:
         near = difflib.get_close_matches(str(name).lower(), _LOADERS, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -69,13 +69,13 @@ def read_image(path: str | os.PathLike[str], size: tuple[int, int], channels: in
     return crop_centre(read_upright(path, channels), size)
 
 
-def read_upright(path: str | os.PathLike[str], channels: int) -> Image.Image:
+def read_upright(file: str | os.PathLike[str] | IO[bytes], channels: int) -> Image.Image:
     """Decodes a file as `read_image` does, whole: a picture of mode L (1 channel) or RGB (3).
 
     Raises:
       BadImageError: missing, damaged, truncated or too large.
     """
-    with open_image(path) as image:
+    with open_image(file) as image:
         return _flatten(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB")
 
 

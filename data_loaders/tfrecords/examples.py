@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -120,10 +121,7 @@ def parse(record: bytes) -> Example:
     Raises:
       DataError: it is not of this kind; the message is the reason.
     """
-    try:
-        features = tf.train.Example.FromString(record).features.feature
-    except Exception as error:  # protobuf's own errors differ by its implementation
-        raise DataError("it is no tf.train.Example") from error
+    features = features_of(record)
     there = ", ".join(sorted(features)) or "none"
     for name, kind in (("shape", "int64_list"), ("data", "bytes_list"), ("label", "int64_list")):
         if name not in features or features[name].WhichOneof("kind") != kind:
@@ -137,6 +135,18 @@ def parse(record: bytes) -> Example:
         raise DataError(f"it has {len(labels)} labels, not 1")
     attributes = np.asarray(features["attr"].int64_list.value if "attr" in features else [], np.int64)
     return Example(np.frombuffer(data[0], np.uint8).reshape(shape), int(labels[0]), attributes)
+
+
+def features_of(record: bytes) -> Any:
+    """The features of a tf.train.Example, by name.
+
+    Raises:
+      DataError: it is none.
+    """
+    try:
+        return tf.train.Example.FromString(record).features.feature
+    except Exception as error:  # protobuf's own errors differ by its implementation
+        raise DataError("it is no tf.train.Example") from error
 
 
 def make_record(image: np.ndarray, label: int, attributes: Sequence[int] | np.ndarray = ()) -> bytes:
