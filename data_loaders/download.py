@@ -16,6 +16,7 @@ from http.client import HTTPException
 
 from data_loaders.errors import DataError
 from data_loaders.locks import locked
+from data_loaders.progress import Progress
 
 _TIMEOUT_S = 30
 _CHUNK = 1 << 20
@@ -74,11 +75,13 @@ class Download:
             with (
                 os.fdopen(handle, "wb") as file,
                 urllib.request.urlopen(self.url, timeout=_TIMEOUT_S) as response,
+                Progress(f"downloading {os.path.basename(path)}", self.size, "B") as progress,
             ):
                 while chunk := response.read(min(_CHUNK, self.size + 1 - size)):
                     file.write(chunk)
                     digest.update(chunk)
                     size += len(chunk)
+                    progress.update(len(chunk))
                     if size > self.size:
                         break
             if size != self.size or digest.hexdigest() != self.sha256:

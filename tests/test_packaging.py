@@ -98,7 +98,7 @@ def test_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None
 
 def test_import_needs_only_tensorflow_and_numpy() -> None:
     """Nothing else is loaded, and Pillow, TensorBoard and OpenCV, which TensorFlow loads if it can, may be missing."""
-    optional = ["tensorflow_probability", "tf_keras", "horovod", "tqdm", "lmdb", "gradio"]
+    optional = ["tensorflow_probability", "tf_keras", "tensorflow_datasets", "horovod", "tqdm", "lmdb", "gradio"]
     code = (
         "import sys; sys.modules.update(PIL=None, tensorboard=None, cv2=None);"
         "import glow_tf, data_loaders; data_loaders.load('digits');"
@@ -117,7 +117,11 @@ def run_python(code: str, cwd: Path) -> str:
 
 def test_installing_takes_tensorflow_and_numpy_only() -> None:
     assert {r.name for r in asked_for()} == {"tensorflow", "numpy"}
+<<<<<<< HEAD
     assert set(PROJECT["optional-dependencies"]) == {"train", "tfp", "demo", "experiments", "test", "dev"}
+=======
+    assert set(PROJECT["optional-dependencies"]) == {"train", "tfp", "tfds", "demo", "test", "dev"}
+>>>>>>> b5dc0f5 (Tests of folders' index, of CelebA as published and of tfds; start-up in bench_loaders)
 
 
 def tensorflow_range() -> SpecifierSet:
