@@ -145,6 +145,13 @@ def test_later_reads_no_more_headers_than_it_must(write_images, decoded, headers
     assert load(gray, check="later", image_size=4).image_shape == (4, 4, 1)
 
 
+def damage_pixels(path):
+    """The header stays."""
+    data = bytearray(path.read_bytes())
+    data[45:60] = bytes(15)
+    path.write_bytes(data)
+
+
 def change_replaced(path):
     Image.new("RGB", (8, 8), (9, 9, 9)).save(path)
 
@@ -181,16 +188,8 @@ def test_an_index_that_lies_truncated(write_images, check):
     root = write_images(NAMES)
     load(root, check=check)
     (root / NAMES[3]).write_bytes((root / NAMES[3]).read_bytes()[:60])
-    if check == "decode":
-        with pytest.raises(data_loaders.DataError, match=r"1 of 40[\s\S]*cat/03.png cannot be decoded"):
-            load(root, check=check)
-    else:
-        data = load(root, check=check)
-        with (
-            pytest.raises(data_loaders.DataError, match=r"cat/03\.png cannot be decoded"),
-            data_loaders.as_data_errors(),
-        ):
-            [everything(data, split) for split in ("train", "test")]
+    with pytest.raises(data_loaders.DataError, match=r"1 of 40[\s\S]*cat/03.png cannot be decoded"):
+        load(root, check=check)
 
 
 def test_an_index_that_lies_of_a_size(write_images):
@@ -258,13 +257,13 @@ def test_without_any_cache(write_images, monkeypatch, tmp_path):
 
 def test_a_damaged_file_found_later_is_named_then(write_images):
     root = write_images(NAMES)
-    (root / NAMES[7]).write_bytes(b"not an image")
+    damage_pixels(root / NAMES[7])
     data = load(root, check="later", image_size=8)
-    with pytest.raises(data_loaders.DataError, match=r"07.png is no PNG or JPEG image. --skip_corrupt") as error:
+    with pytest.raises(data_loaders.DataError, match=r"07.png cannot be decoded \(.*\). --skip_corrupt") as error:
         with data_loaders.as_data_errors():
             [everything(data, split) for split in ("train", "test")]
     assert len(str(error.value).splitlines()) == 1
-    with pytest.raises(data_loaders.DataError, match=r"1 of 40[\s\S]*07.png is no PNG"):
+    with pytest.raises(data_loaders.DataError, match=r"1 of 40[\s\S]*07.png cannot be decoded"):
         load(root, check="later", image_size=8)  # it was noted
     change_replaced(root / NAMES[7])
     load(root, check="later", image_size=8)
@@ -354,7 +353,7 @@ def reader(root, pause):
 def test_two_processes_decode_each_file_once(write_images):
     root = write_images(NAMES)
     readers = [reader(root, 0.02) for _ in range(2)]
-    counts = sorted(int(process.communicate(timeout=120)[0]) for process in readers)
+    counts = sorted(int(process.communicate(timeout=600)[0]) for process in readers)
     assert counts == [0, 40]
 
 
@@ -362,7 +361,7 @@ def test_a_killed_process_leaves_nothing_wrong(write_images, tmp_path, decoded):
     root = write_images(NAMES)
     process = reader(root, 0.3)
     pixels = tmp_path / "cache" / "glow_tf" / "pixels"
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:  # until it has decoded some
         there = [p for p in pixels.glob("*/*[!k]") if p.suffix != ".part"]
         if there and np.fromfile(there[0], np.uint32, 40).any():
