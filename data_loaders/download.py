@@ -5,15 +5,14 @@ Not by keras.utils.get_file or pooch: neither bounds what it reads, nor has othe
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import tempfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 
+from data_loaders.atomic import atomic_write
 from data_loaders.errors import DataError
 from data_loaders.locks import locked
 from data_loaders.progress import Progress
@@ -68,12 +67,10 @@ class Download:
 
     def _download(self, path: str) -> None:
         digest, size = hashlib.sha256(), 0
-        handle, temporary = tempfile.mkstemp(
-            prefix=os.path.basename(path) + ".", suffix=".part", dir=os.path.dirname(path)
-        )
         try:
             with (
-                os.fdopen(handle, "wb") as file,
+                atomic_write(path) as temporary,
+                temporary.open("wb") as file,
                 urllib.request.urlopen(self.url, timeout=_TIMEOUT_S) as response,
                 Progress(f"downloading {os.path.basename(path)}", self.size, "B") as progress,
             ):
@@ -84,15 +81,11 @@ class Download:
                     progress.update(len(chunk))
                     if size > self.size:
                         break
-            if size != self.size or digest.hexdigest() != self.sha256:
-                raise DataError(
-                    f"{self.url} is not the expected file: got {size} bytes with SHA-256 "
-                    f"{digest.hexdigest()}, expected {self.size} bytes with {self.sha256}. "
-                    "Try again later, or use data_dir."
-                )
-            os.replace(temporary, path)
+                if size != self.size or digest.hexdigest() != self.sha256:
+                    raise DataError(
+                        f"{self.url} is not the expected file: got {size} bytes with SHA-256 "
+                        f"{digest.hexdigest()}, expected {self.size} bytes with {self.sha256}. "
+                        "Try again later, or use data_dir."
+                    )
         except HTTPException as error:
             raise OSError(f"the transfer broke off ({error!r})") from error
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)

@@ -8,7 +8,6 @@ files of earlier states are removed. Where it cannot be made, a process keeps th
 
 from __future__ import annotations
 
-import contextlib
 import math
 import mmap
 import os
@@ -17,6 +16,7 @@ import zlib
 
 import numpy as np
 
+from data_loaders.atomic import atomic_write
 from data_loaders.cache import cache_folder
 from data_loaders.locks import locked
 
@@ -74,23 +74,17 @@ def _shared(root: str, shape: tuple[int, int, int], state: str, size: int) -> mm
                 if other.startswith(name) and other not in (f"{name}{state}", f"{name}lock"):
                     os.unlink(os.path.join(folder, other))
             if not os.path.exists(path) or os.path.getsize(path) != size:
-                _make_room(path, size)
+                with atomic_write(path) as temporary, temporary.open("wb") as file:
+                    _take_room(file.fileno(), size)
             with open(path, "rb+") as file:
                 return mmap.mmap(file.fileno(), size)
     except OSError:
         return None
 
 
-def _make_room(path: str, size: int) -> None:
-    """A file of zeros whose room is taken, as a full disk would later end the process; whole or not at all."""
-    try:
-        with open(f"{path}.part", "wb") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
-        os.replace(f"{path}.part", path)
-    except OSError:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{path}.part")
-        raise
+def _take_room(file: int, size: int) -> None:
+    """Makes a file of zeros, whose room is taken: on a full disk, writing to its memory would end the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.ftruncate(file, size)

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from data_loaders.atomic import WRITING, atomic_write
 from data_loaders.errors import DataError
 from data_loaders.generate_tfr.formats import FORMATS, Reader
 from data_loaders.generate_tfr.pixels import sides
 from data_loaders.generate_tfr.pool import in_processes
-from data_loaders.generate_tfr.shards import WRITING, Shard, make_shard
+from data_loaders.generate_tfr.shards import Shard, make_shard
 from data_loaders.locks import locked
 from data_loaders.progress import Progress
 from data_loaders.text import listing, printable
@@ -129,9 +130,8 @@ def _claim(out: str, resolutions: tuple[int, ...], settings: dict[str, Any]) -> 
         others = [name for name in sorted(os.listdir(folder)) if name.startswith(stems)]
         if others:
             raise DataError(f"{printable(folder)} holds other shards, such as {others[0]}. Choose another folder.")
-    with open(path + ".part", "w") as file:
-        json.dump(settings, file, indent=1)
-    os.replace(path + ".part", path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1))
 
 
 def _check_room(out: str, pending: list[Shard]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from data_loaders.atomic import WRITING
 from data_loaders.errors import DataError
 from data_loaders.generate_tfr.formats import Reader
 from data_loaders.generate_tfr.pixels import halves, round_down
@@ -16,7 +17,6 @@ from data_loaders.text import printable
 from data_loaders.tfrecords.examples import Form, make_record
 from data_loaders.tfrecords.naming import shard_name
 
-WRITING = ".writing-"  # begins the names of files that are not whole yet
 _MOST_LABELS = 2**31 - 1
 
 

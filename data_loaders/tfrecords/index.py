@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_loaders.atomic import atomic_write
 from data_loaders.errors import DataError
 from data_loaders.npz import Array, read_npz
 from data_loaders.text import listing, printable
@@ -132,13 +133,5 @@ def _read_cache(path: str, sizes: list[int], times: list[int]) -> tuple[list[int
 
 def _write_cache(path: str, sizes: list[int], times: list[int], counts: list[int], offsets: np.ndarray) -> None:
     """Whole or not at all; where the folder cannot be written to, every process looks for itself."""
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(suffix=".part", dir=os.path.dirname(path))
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, sizes=sizes, times=times, counts=counts, offsets=offsets)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
+    with contextlib.suppress(OSError), atomic_write(path) as temporary:
+        np.savez(temporary, sizes=sizes, times=times, counts=counts, offsets=offsets)
