@@ -36,7 +36,8 @@ from data_loaders.dataset import DataSet
 from data_loaders.errors import DataError
 from data_loaders.folder.attributes import Attributes, find_attributes, rows_of
 from data_loaders.folder.celeba import find_lists, split_officially
-from data_loaders.folder.scan import find_images, folder_classes, split_files
+from data_loaders.folder.index import FolderIndex
+from data_loaders.folder.scan import find_states, folder_classes, split_files
 from data_loaders.folder.survey import CHECKS, ReadOptions, survey_files
 from data_loaders.lazy import LazySource, default_workers
 from data_loaders.request import Request
@@ -82,13 +83,14 @@ def load(
     if not request.data_dir:
         raise DataError("Problem 'folder' needs data_dir, the folder of your images.")
     root = os.path.join(request.data_dir, request.category)
-    names = find_images(root)
+    index = FolderIndex(root, *find_states(root))
+    names = index.names
     celeba_attributes, partition = find_lists(root, names)
     attributes = find_attributes(root, attributes_file or celeba_attributes or "", names)
     skip = request.skip_corrupt or bad_images == "skip"
     workers = request.workers or default_workers()
     options = ReadOptions(request.image_size, crop, check, memory_mb * 2**20, workers, skip=skip)
-    files, good = survey_files(root, names, options)
+    files, good = survey_files(root, index, options)
     used = [names[number] for number in good]
     if partition:
         train, test, told_by = *split_officially(used, partition), "partition"

@@ -34,27 +34,21 @@ class FolderIndex:
     Args:
       root: the folder.
       names: of the files, from there.
+      sizes: int64 [n], bytes of each file.
+      times: int64 [n], when each was modified, in nanoseconds.
 
     Attributes:
-      sizes: int64 [n], bytes of each file, -1 where there is none.
-      times: int64 [n], when each was modified, in nanoseconds.
+      names, sizes, times: as given.
       heights: int32 [n], of the image when it is upright; 0 where it is not known.
       widths: int32 [n], likewise.
       gray: bool [n], likewise.
       decodes: int8 [n], 1 where the image was decoded once, -1 where that failed, 0 where it was not tried.
     """
 
-    def __init__(self, root: str, names: Sequence[str]) -> None:
-        self._root, self._names = root, names
-        states = np.fromiter((_state(os.path.join(root, name)) for name in names), "2i8", len(names))
-        self.sizes, self.times = states.T.copy()
+    def __init__(self, root: str, names: Sequence[str], sizes: np.ndarray, times: np.ndarray) -> None:
+        self._root, self.names, self.sizes, self.times = root, names, sizes, times
         self.heights, self.widths = np.zeros((2, len(names)), np.int32)
         self.gray, self.decodes = np.zeros(len(names), np.bool_), np.zeros(len(names), np.int8)
-
-    def header(self, row: int) -> Header | None:
-        """What is known of a file's header."""
-        height, width = int(self.heights[row]), int(self.widths[row])
-        return Header(height, width, bool(self.gray[row])) if height and width else None
 
     def learn_header(self, row: int, header: Header) -> None:
         """Adds what a file's header says."""
@@ -63,7 +57,7 @@ class FolderIndex:
     @contextlib.contextmanager
     def learning(self) -> Iterator[None]:
         """Reads the index; what is learned within is written at the end. One process at a time."""
-        if len(self._names) < WORTH_IT:
+        if len(self.names) < WORTH_IT:
             yield
             return
         with contextlib.ExitStack() as held:
@@ -85,7 +79,7 @@ class FolderIndex:
     def note_failure(self, row: int) -> None:
         """Writes at once that a file could not be decoded."""
         self.decodes[row] = -1
-        if len(self._names) < WORTH_IT:
+        if len(self.names) < WORTH_IT:
             return
         with contextlib.suppress(sqlite3.Error, OSError), contextlib.closing(self._open()) as database:
             self._write(database, [row])
@@ -107,7 +101,7 @@ class FolderIndex:
         return b"".join(a.tobytes() for a in (self.heights, self.widths, self.gray, self.decodes))
 
     def _read(self, database: sqlite3.Connection) -> None:
-        row_of = {name: row for row, name in enumerate(self._names)}
+        row_of = {name: row for row, name in enumerate(self.names)}
         try:
             for name, size, time, *values in database.execute("select * from files"):
                 row = row_of.get(os.fsdecode(name))
@@ -119,10 +113,11 @@ class FolderIndex:
 
     def _write(self, database: sqlite3.Connection, rows: Sequence[int] | None = None) -> None:
         columns = (self.sizes, self.times, self.heights, self.widths, self.gray, self.decodes)
-        if rows is None:
+        if rows is None:  # all of which something is known
             database.execute("delete from files")
-        for row in range(len(self._names)) if rows is None else rows:
-            values = (os.fsencode(self._names[row]), *(int(column[row]) for column in columns))
+            rows = np.flatnonzero((self.heights > 0) | (self.decodes != 0)).tolist()
+        for row in rows:
+            values = (os.fsencode(self.names[row]), *(int(column[row]) for column in columns))
             database.execute("insert or replace into files values (?, ?, ?, ?, ?, ?, ?)", values)
 
 
@@ -139,11 +134,3 @@ def _begin(path: str) -> sqlite3.Connection:
         database.close()
         raise
     return database
-
-
-def _state(path: str) -> tuple[int, int]:
-    try:
-        info = os.stat(path)
-    except OSError:  # a dangling link
-        return -1, -1
-    return info.st_size, info.st_mtime_ns

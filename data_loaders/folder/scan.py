@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import hashlib
 import itertools
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -28,42 +29,71 @@ def find_images(root: str) -> list[str]:
     Raises:
       DataError: no such folder, or no images in it.
     """
+    return sorted(name for name, _ in _walk(root))
+
+
+def find_states(root: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The same with what tells whether a file is still the same.
+
+    Returns:
+      The names; int64 [n], bytes of each file, -1 of a link that leads nowhere; int64 [n], when each was modified, in
+      nanoseconds.
+    """
+    names, states = list[str](), array.array("q")
+    for name, entry in _walk(root):
+        names.append(name)
+        states.extend(_state(entry))
+    order = sorted(range(len(names)), key=names.__getitem__)
+    sizes, times = np.frombuffer(states, np.int64).reshape(-1, 2)[order].T.copy()
+    return [names[number] for number in order], sizes, times
+
+
+def _state(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        info = entry.stat()
+    except OSError:
+        return -1, -1
+    return info.st_size, info.st_mtime_ns
+
+
+def _walk(root: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     if not os.path.isdir(root):
         raise DataError(f"There is no folder {printable(root)}.")
-    found: list[str] = []
+    any_found = False
     others: collections.Counter[str] = collections.Counter()
     seen: set[tuple[int, int]] = set()
     pending = [""]
     while pending:
         relative = pending.pop()
+        folders = []
         try:
             info = os.stat(os.path.join(root, relative))
             if (info.st_dev, info.st_ino) in seen:
                 continue
             seen.add((info.st_dev, info.st_ino))
             with os.scandir(os.path.join(root, relative)) as entries:
-                for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
-                    name = f"{relative}/{entry.name}" if relative else entry.name
-                    extension = os.path.splitext(entry.name)[1].lower()
+                for entry in entries:
                     if entry.name.startswith(".") or entry.name == "__MACOSX":
                         continue
+                    name, ending = f"{relative}/{entry.name}" if relative else entry.name, entry.name[-5:].lower()
                     if entry.is_dir():
-                        pending.append(name)
-                    elif extension in EXTENSIONS and (entry.is_file() or entry.is_symlink()):
-                        found.append(name)  # a dangling link too: it is then reported by name
-                    elif extension in _OTHER_IMAGES:
-                        others[extension] += 1
+                        folders.append(name)
+                    elif ending.endswith(EXTENSIONS) and (entry.is_file() or entry.is_symlink()):
+                        any_found = True
+                        yield name, entry  # a dangling link too: it is then reported by name
+                    elif ending.endswith(_OTHER_IMAGES):
+                        others[ending[ending.rindex(".") :]] += 1
         except OSError as error:
             raise DataError(f"Cannot list {printable(os.path.join(root, relative))}: {error.strerror}.") from error
+        pending += sorted(folders, reverse=True)
     there = ", ".join(f"{count} {extension}" for extension, count in sorted(others.items()))
-    if not found:
+    if not any_found:
         raise DataError(
             f"There are no images ({', '.join(EXTENSIONS)}) in {printable(root)}"
             + (f"; but {there}, which are not read. Convert them to PNG." if there else ".")
         )
     if there:
-        warnings.warn(f"{printable(root)} also has {there}, which are not read.", stacklevel=2)
-    return sorted(found)
+        warnings.warn(f"{printable(root)} also has {there}, which are not read.", stacklevel=3)
 
 
 def split_files(names: Sequence[str], test_fraction: float) -> tuple[list[str], list[str], str]:

@@ -53,7 +53,7 @@ class ReadOptions:
     skip: bool
 
 
-def survey_files(root: str, names: Sequence[str], how: ReadOptions) -> tuple[LazyImages, list[int]]:
+def survey_files(root: str, index: FolderIndex, how: ReadOptions) -> tuple[LazyImages, list[int]]:
     """All files of a folder, and the numbers of those that are in the data set.
 
     Unusable files that are found here are left out, unless images are decoded later: then, as for those that are found
@@ -62,8 +62,8 @@ def survey_files(root: str, names: Sequence[str], how: ReadOptions) -> tuple[Laz
     Raises:
       DataError: images of several sizes and none given, or unusable files that are not to be skipped, by name.
     """
+    names, bad = index.names, dict[int, BadImageError]()
     later = how.check == "later" or (how.check == "auto" and len(names) > _ALL_DECODED)
-    index, bad = FolderIndex(root, names), dict[int, BadImageError]()
     with index.learning():
         size = how.size or ((how.crop, how.crop) if how.crop else None)
         _read_headers(root, names, index, bad, how.workers, colour_is_enough=later and size is not None)
