@@ -117,11 +117,8 @@ def run_python(code: str, cwd: Path) -> str:
 
 def test_installing_takes_tensorflow_and_numpy_only() -> None:
     assert {r.name for r in asked_for()} == {"tensorflow", "numpy"}
-<<<<<<< HEAD
-    assert set(PROJECT["optional-dependencies"]) == {"train", "tfp", "demo", "experiments", "test", "dev"}
-=======
-    assert set(PROJECT["optional-dependencies"]) == {"train", "tfp", "tfds", "demo", "test", "dev"}
->>>>>>> b5dc0f5 (Tests of folders' index, of CelebA as published and of tfds; start-up in bench_loaders)
+    extras = {"train", "tfp", "tfds", "demo", "experiments", "test", "dev"}
+    assert set(PROJECT["optional-dependencies"]) == extras
 
 
 def tensorflow_range() -> SpecifierSet:
