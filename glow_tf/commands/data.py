@@ -30,11 +30,13 @@ def check_data(args: argparse.Namespace, location: ModelLocation) -> TrainConfig
     """
     if args.problem is None and location.train is None:
         raise CommandError(f"{location.path} belongs to no run that says which data: give --problem (and --data_dir)")
-    if args.problem is not None and args.problem not in data_loaders.problems():
-        raise CommandError(f"--problem {args.problem!r}: there are {', '.join(data_loaders.problems())}")
+    if args.problem is not None:
+        data_loaders.check_problem(args.problem)
     train = location.train or TrainConfig()
     if args.problem not in (None, train.problem) or location.train is None:  # then the run's places say nothing
-        train = dataclasses.replace(train, problem=args.problem, data_dir="", image_dir="", category="", n_test=-1)
+        train = dataclasses.replace(
+            train, problem=args.problem, data_dir="", image_dir="", category="", n_test=-1, crop=0
+        )
     if args.data_dir is not None:
         train = dataclasses.replace(train, data_dir=args.data_dir, image_dir="")
     if args.category is not None:
@@ -54,6 +56,8 @@ def load_data(train: TrainConfig, location: ModelLocation, **options: Any) -> An
       ValueError: the data cannot be read, or the model is for other images.
     """
     config = location.config
+    if train.crop:
+        options["crop"] = train.crop
     data = data_loaders.load(
         train.problem,
         data_dir=train.image_dir or train.data_dir,

@@ -28,14 +28,15 @@ _PROBLEMS = {
     "digits": (8, "1,797 grayscale digits, part of this package"),
     "mnist": (32, "70,000 grayscale digits, downloaded (11 MB)"),
     "cifar10": (32, "60,000 images of 10 classes, downloaded (170 MB)"),
-    "folder": (-1, "your own images in --image_dir"),
+    "folder": (-1, "your own images in --image_dir, also CelebA as published"),
+    "tfds": (-1, "tfds:NAME[:VERSION], a data set that tensorflow_datasets has prepared"),
     "imagenet-oord": (64, "ImageNet in 32 or 64 pixels; TFRecords in --data_dir"),
     "imagenet": (256, "ImageNet; TFRecords in --data_dir"),
     "celeba": (256, "CelebA-HQ; TFRecords in --data_dir"),
     "lsun_realnvp": (64, "LSUN, one --category; TFRecords in --data_dir"),
     "lsun": (256, "LSUN, one --category; TFRecords in --data_dir"),
 }
-_SIZED_BY_DATA = ("folder", "mnist")  # where n_train is the size of the data, if it is not given
+_SIZED_BY_DATA = ("folder", "tfds", "mnist")  # where n_train is the size of the data, if it is not given
 _MODEL = {f.name: f.default for f in dataclasses.fields(GlowConfig)}
 _ELSEWHERE = {"logdir", "resume", "dry_run", "inference"}  # what concerns the run of a config.json only
 
@@ -165,7 +166,7 @@ def _resolve(given: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
     settings = {**base, **named}
     if "gradient_checkpointing" in named and "memory" not in given:
         settings["memory"] = ("store", "checkpoint")[named["gradient_checkpointing"]]
-    if settings.get("problem") in _SIZED_BY_DATA:
+    if str(settings.get("problem")).partition(":")[0] in _SIZED_BY_DATA:
         settings.setdefault("n_train", -1)
     model = {field: settings.pop(field) for field in _MODEL if field in settings}
     config = TrainConfig.from_dict(settings)

@@ -64,7 +64,7 @@ class TrainConfig:
     fmap: int = _setting(DATA, "files that are read in parallel", default=1, least=1)
     pmap: int = _setting(DATA, "images that are decoded in parallel", default=16, least=1)
     n_train: int = _setting(
-        DATA, "images in an epoch; -1, for folder and mnist the default, is all", default=50000, least=-1
+        DATA, "images in an epoch; -1, for folder, tfds and mnist the default, is all", default=50000, least=-1
     )
     n_test: int = _setting(DATA, "images of the test set to use; -1 is all of them", default=-1, least=-1)
     n_batch_train: int = _setting(OPTIMISATION, "images per step and worker, at the anchor size", default=64, least=1)
@@ -107,6 +107,12 @@ class TrainConfig:
     polyak: bool = _setting(EVALUATION, "evaluate, sample and save model/ with the Polyak average", default=False)
     resume: bool = _setting(RUN, "resume the run in --logdir", default=False)
     image_dir: str = _setting(DATA, "folder of images, for --problem folder", default="")
+    crop: int = _setting(
+        DATA,
+        "side of the square cut out of the centre of images of folder and tfds first; 0 is none",
+        default=0,
+        least=0,
+    )
     steps: int = _setting(RUN, "stop after so many steps; 0 is after --epochs", default=0, least=0)
     train_its: int = dataclasses.field(default=0, metadata={"least": 0})  # steps per epoch; 0: from n_train
     checkpoint_minutes: float = _setting(RUN, "longest time between checkpoints", default=10.0, least=0)

@@ -42,6 +42,7 @@ def load_data(config: TrainConfig, image_size: Any) -> Any:
         workers=config.pmap,
         readers=config.fmap,
         skip_corrupt=config.skip_corrupt,
+        **({"crop": config.crop} if config.crop else {}),
     )
 
 

@@ -68,7 +68,7 @@ def test_a_saved_model_needs_a_problem(glow, error, models, photos):
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["--problem", "svhn"], "'svhn': there are digits"),
+        (["--problem", "svhn"], "'svhn'; there are: digits"),
         (["--problem", "folder"], "needs --data_dir"),
         (["--problem", "digits"], r"is for images (8, 8, 3), digits has (8, 8, 1)"),
         (["--problem", "folder", "--data_dir", "nowhere"], "no folder nowhere"),

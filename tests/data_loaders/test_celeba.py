@@ -79,7 +79,7 @@ def test_the_usual_crops(published, crop, box):
     assert abs(got.mean() - picture[top:bottom, left:right].mean()) < 1
     if crop == 160:
         cells = picture[top:bottom, left:right].reshape(32, 5, 32, 5, 3).mean(axis=(1, 3))
-        assert np.abs(got - cells).max() <= 0.5
+        assert np.abs(got - cells).max() < 0.5 + 1 / 25  # means are whole 25ths, which Pillow rounds by a reciprocal
 
 
 def test_the_crop_is_the_size_where_none_is_given(published):
@@ -111,7 +111,7 @@ def change(path, old, new):
     [
         ("list_attr_celeba.txt", "20\n", "21\n", r"list_attr_celeba.txt: the first line says 21 images; 20 follow"),
         ("list_attr_celeba.txt", "20\n", "many\n", "the first line must be the number of images; it is 'many'"),
-        ("list_attr_celeba.txt", "000003.jpg", "000099.jpg", r"no row for 1 of 17 images:\n  .*000003.jpg"),
+        ("list_attr_celeba.txt", "000003.jpg", "000099.jpg", r"no row for 1 of 14 images:\n  .*000003.jpg"),
         ("list_attr_celeba.txt", "000003.jpg", "000002.jpg", "line 5: a second row for 000002.jpg"),
         ("list_attr_celeba.txt", " Young", "", r"line 3: 41 fields; the header has 40"),
         ("list_attr_celeba.txt", "000001.jpg  ", "000001.jpg x", r"line 3: (value|\d+ fields)"),
@@ -159,3 +159,16 @@ def test_the_real_faces_in_the_published_form(shared_data, tmp_path):
     plain = data_loaders.load("folder", data_dir=str(folder), attributes_file=str(faces / "attributes.csv"))
     np.testing.assert_array_equal(published.attribute_values("test"), np.asarray(table[350:]))
     assert plain.attributes == published.attributes == ATTRIBUTES
+
+
+def test_the_flag_reaches_the_data(published):
+    from glow_tf.training.config import TrainConfig
+    from glow_tf.training.setup import load_data
+
+    root, _, _ = published
+    config = TrainConfig(problem="folder", image_dir=str(root), crop=148)
+    np.testing.assert_array_equal(
+        load_data(config, 32).init_batch(4, seed=0)[0], load(root, crop=148).init_batch(4, seed=0)[0]
+    )
+    with pytest.raises(DataError, match="'digits' has no option 'crop'"):
+        load_data(TrainConfig(problem="digits", crop=4), -1)

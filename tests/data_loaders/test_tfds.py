@@ -44,13 +44,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             yield i, {"image": image, "mask": image[:, :8, :1], "label": i % 3}
 """
 NUMBERS = """
+import numpy as np
 import tensorflow_datasets as tfds
 
 class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
-        features = tfds.features.FeaturesDict({"x": tfds.features.Scalar("int64")})
+        features = tfds.features.FeaturesDict({"x": tfds.features.Scalar(np.int64)})
         return tfds.core.DatasetInfo(builder=self, features=features)
 
     def _split_generators(self, manager):

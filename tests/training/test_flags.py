@@ -141,6 +141,7 @@ def test_hyphens_are_as_good_as_underscores():
 
 def test_an_epoch_of_ones_own_data_is_all_of_it():
     assert command.parse("--problem folder --image_dir .".split())[1].n_train == -1
+    assert command.parse("--problem tfds:mnist:3.0.1".split())[1].n_train == -1
     assert command.parse("--problem mnist".split())[1].n_train == -1
     assert command.parse("--problem mnist --n_train 7".split())[1].n_train == 7
     assert command.parse("--problem cifar10".split())[1].n_train == 50000
