@@ -81,6 +81,10 @@ class ImageModel:
 
     def decode(self, eps: Sequence[Any], y: Any = None) -> tf.Tensor:
         """The uint8 images [N, H, W, C] of L latents; decode(encode(x)) == x for 8 bits. Errors as `encode`."""
+        return self.decode_and_check(eps, y)[0]
+
+    def decode_and_check(self, eps: Sequence[Any], y: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """(`decode`, bool [N]: False where numbers of an image were not finite, so that its pixels are wrong)."""
         latents = check_latents(self.config, eps, self.dtype)
         return self._decode(flatten_latents(latents), check_labels(self.config, y, latents[0].shape[0]))
 
@@ -118,8 +122,8 @@ class ImageModel:
         """Flat latents [N, D]; the middle of the bins where the noise is None."""
         raise NotImplementedError
 
-    def _decode(self, flat: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-        """uint8 images of flat latents."""
+    def _decode(self, flat: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(uint8 images of flat latents, `quantization.is_finite` of each)."""
         raise NotImplementedError
 
     # Noise

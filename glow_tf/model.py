@@ -185,8 +185,9 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
         x = self.continuous(images, self._middle_or(noise, images))
         return self.functions.to_flat(x, label)[0]
 
-    def _decode(self, flat: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-        return quantization.to_uint8(self.config, self.functions.from_flat(flat, label)[0])
+    def _decode(self, flat: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x, _ = self.functions.from_flat(flat, label)
+        return quantization.to_uint8(self.config, x), quantization.is_finite(x)
 
     def _initialize(self, x: tf.Tensor, noise: tf.Tensor) -> None:
         self.walk(self.continuous(x, noise), lambda i, z: self.levels[i].initialize(z), lambda i, z: z)

@@ -90,7 +90,10 @@ def number(at_least: float = -math.inf) -> Callable[[str], float]:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """MODEL and --weights."""
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a run's folder, one of its checkpoints, a saved model, or an export"
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="a run's folder, one of its checkpoints, a saved model, an export, or OpenAI's graph_unoptimized.pb",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -142,13 +145,13 @@ def add_strip(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--seconds", type=number(0.02), default=0.1, help="a GIF's time for an image (default 0.1)")
 
 
-def check_out(path: Path, endings: Sequence[str]) -> None:
+def check_out(path: Path, endings: Sequence[str], argument: str = "--out") -> None:
     """Raises CommandError unless a file with one of these endings can be written at `path`, folders made as needed."""
     if path.suffix.lower() not in endings:
-        raise CommandError(f"--out {path}: the name must end in {' or '.join(endings)}")
+        raise CommandError(f"{argument} {path}: the name must end in {' or '.join(endings)}")
     if path.is_dir():
-        raise CommandError(f"--out {path}: this is a folder; a file name is needed")
-    _check_writable(path.parent, path, "--out")
+        raise CommandError(f"{argument} {path}: this is a folder; a file name is needed")
+    _check_writable(path.parent, path, argument)
 
 
 def check_out_folder(path: Path, argument: str = "--out") -> None:

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from data_loaders.progress import Progress
-from glow_tf.commands.models import Model
-from glow_tf.flow.quantization import to_uint8
+from glow_tf.interface import ImageModel
 from glow_tf.latents.flatten import flatten_latents, unflatten_latents
-from glow_tf.serving.exported import ExportedModel
 
 
-def decode(glow: Model, eps: Sequence[Any], y: Any, batch: int, what: str = "decoding") -> np.ndarray:
+def decode(glow: ImageModel, eps: Sequence[Any], y: Any, batch: int, what: str = "decoding") -> np.ndarray:
     """uint8 [N, H, W, C] of L latents [N, H_i, W_i, C_i].
 
     Args:
@@ -36,7 +34,7 @@ def decode(glow: Model, eps: Sequence[Any], y: Any, batch: int, what: str = "dec
     return np.concatenate(parts)
 
 
-def encode(glow: Model, images: np.ndarray, label: int, batch: int) -> np.ndarray:
+def encode(glow: ImageModel, images: np.ndarray, label: int, batch: int) -> np.ndarray:
     """Flat latents, float32 [N, H*W*C], of uint8 images [N, H, W, C]."""
     with Progress("encoding", len(images)) as progress:
         parts = []
@@ -46,31 +44,29 @@ def encode(glow: Model, images: np.ndarray, label: int, batch: int) -> np.ndarra
     return np.concatenate(parts)
 
 
-def encode_batch(glow: Model, images: Any, label: int) -> np.ndarray:
+def encode_batch(glow: ImageModel, images: Any, label: int) -> np.ndarray:
     """Flat latents, float32 [N, H*W*C], of one batch of uint8 images."""
     y = np.full([len(images)], label, np.int32)
     return np.asarray(flatten_latents(glow.encode(images, y)), np.float32)
 
 
-def decode_batch(glow: Model, latents: Any, label: Any) -> np.ndarray:
+def decode_batch(glow: ImageModel, latents: Any, label: Any) -> np.ndarray:
     """uint8 [N, H, W, C] of one batch of flat latents [N, H*W*C]; a label for each, or one for all."""
     y = np.broadcast_to(np.asarray(label, np.int32), [len(latents)])
     return _decoded(glow, unflatten_latents(glow.config, latents), y)
 
 
-def _decoded(glow: Model, eps: Sequence[Any], y: np.ndarray) -> np.ndarray:
-    """uint8 images, with a warning where some have numbers in them that are none (exports do not tell)."""
-    if isinstance(glow, ExportedModel):
-        return np.asarray(glow.decode(eps, y))
-    x = glow.decode_continuous(eps, y)
-    lost = int(np.sum(~np.isfinite(x).all((1, 2, 3))))
+def _decoded(glow: ImageModel, eps: Sequence[Any], y: np.ndarray) -> np.ndarray:
+    """uint8 images, with a warning where some came of numbers that were not finite."""
+    images, finite = glow.decode_and_check(eps, y)
+    lost = int(np.sum(~np.asarray(finite)))
     if lost:
         warnings.warn(
-            f"{lost} of {len(x)} images left {glow.dtype.name} while they were decoded, and are wrong: their latents"
-            " are too unlikely for this model; try a lower temperature",
+            f"{lost} of {len(images)} images left {glow.dtype.name} while they were decoded, and are wrong: their"
+            " latents are too unlikely for this model; try a lower temperature",
             stacklevel=2,
         )
-    return np.asarray(to_uint8(glow.config, x))
+    return np.asarray(images)
 
 
 def in_batches(items: Any, batch: int) -> Iterator[Any]:

@@ -28,7 +28,9 @@ _SAMPLES = 16  # to pick from where no --images are given
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See the module."""
     add_model(parser)
-    parser.add_argument("--attributes", type=Path, help="what `attributes` wrote: a slider for each")
+    parser.add_argument(
+        "--attributes", type=Path, help="what `attributes` wrote, or OpenAI's z_manipulate.npy: a slider for each"
+    )
     parser.add_argument(
         "--names", nargs="+", metavar="NAME", help="only these attributes, in this order (default: all)"
     )

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See the module."""
     add_model(parser)
     add_images(parser)
-    parser.add_argument("--attributes", type=Path, required=True, help="what `attributes` wrote")
+    parser.add_argument("--attributes", type=Path, required=True, help="what `attributes` wrote, or z_manipulate.npy")
     parser.add_argument("--names", nargs="+", required=True, metavar="NAME[=F]", help="one or several attributes")
     parser.add_argument("--together", action="store_true", help="along the sum of the directions")
     parser.add_argument("--low", type=number(), default=-1.0, help="(default -1)")

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from glow_tf.commands.arguments import AVERAGE, BEST, LAST, PROGRAM, CommandError
 from glow_tf.commands.folders import ModelLocation
+from glow_tf.interface import ImageModel
 from glow_tf.model import Glow
 from glow_tf.serving.exported import ExportedModel
 from glow_tf.storage import checkpoints
 from glow_tf.storage.models import load as load_saved
 
 _NAMES = {AVERAGE: "Polyak average", LAST: "raw weights"}
-Model = Glow | ExportedModel  # what commands may do with either are the methods that both have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LoadedModel:
       weights: for people: which weights these are.
     """
 
-    glow: Model
+    glow: ImageModel
     weights: str
 
 
@@ -53,6 +53,8 @@ def open_model(location: ModelLocation, weights: str | None = None) -> LoadedMod
                 f"--weights {weights}: {location.path} is no run and holds one set of weights; the option chooses among"
                 " those of a run's folder"
             )
+        if location.model is not None:
+            return LoadedModel(location.model, f"weights of OpenAI's graph {location.path}")
         if location.version is not None:
             exported = ExportedModel(location.version)
             return LoadedModel(exported, f"{exported.weights or 'weights'}, exported to {location.version}")
@@ -105,9 +107,9 @@ def _open_checkpoint(location: ModelLocation, place: Path, wanted: str) -> Loade
     return LoadedModel(glow, f"{_NAMES[wanted]} after step {step}")
 
 
-def warn_of_another(glow: Model, model: str, path: Path) -> None:
-    """Says on stderr that the latents in `path` are those of another model, if they are."""
-    if model != glow.fingerprint():
+def warn_of_another(glow: ImageModel, model: str, path: Path) -> None:
+    """Says on stderr that the latents in `path` are those of another model, if they are; `model` may be "", unknown."""
+    if model and model != glow.fingerprint():
         print(
             f"{PROGRAM}: warning: {path} was made with another model, or other weights of it (--weights)",
             file=sys.stderr,

@@ -30,6 +30,11 @@ def to_uint8(config: GlowConfig, x: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(x, 0.0, 255.0), tf.uint8)
 
 
+def is_finite(x: tf.Tensor) -> tf.Tensor:
+    """bool [N]: whether all numbers of a continuous image are finite; if not, its uint8 pixels are wrong."""
+    return tf.reduce_all(tf.math.is_finite(x), [1, 2, 3])
+
+
 def middle_of_bins(config: GlowConfig, x: tf.Tensor, dtype: Any) -> tf.Tensor:
     """The noise that puts every subpixel of x in the middle of its bin."""
     return tf.fill(tf.shape(x), tf.constant(0.5 / config.n_bins, dtype))

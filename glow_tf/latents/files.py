@@ -3,6 +3,8 @@
 Latents:     latents float32 [N, D] (flat, fine to coarse), names str [N], label int64 [1], model str [1]
 Attributes:  names str [A], directions float32 [A, D], n_with and n_without int64 [A], mean float32 [D], label, model
 
+Directions as OpenAI's demo has them (`z_manipulate.npy`) are one array [A, D]; see `read_attributes`.
+
 `label` is the class whose prior the latents refer to (class-conditional models), `model` the fingerprint of the model
 that they belong to. No TensorFlow here.
 """
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_loaders.errors import DataError
 from data_loaders.npz import Array, read_npz
 from glow_tf.storage.files import atomic_write
 
@@ -117,9 +120,16 @@ def write_attributes(path: Path, attributes: Attributes) -> None:
 def read_attributes(path: Path, dimensions: int) -> Attributes:
     """Reads the attribute directions of a model with so many dimensions.
 
+    A .npy file is OpenAI's: directions [A, D], with CelebA's names where there are 40 of them, and numbers elsewhere.
+    They are taken as they are; the demo's own program negates those of No_Beard and Young, and makes that of
+    Narrow_Eyes 1.2 times as long. Such a file says nothing of the model, whose fingerprint is "" here, nor of the
+    numbers of images and their mean, which are 0.
+
     Raises:
       DataError: no such file, or it is not of this form.
     """
+    if path.suffix == ".npy":
+        return _read_directions(path, dimensions)
     most = _most_rows(path, dimensions)
     counts = Array((), ("int64",), most)
     expected = {
@@ -140,6 +150,23 @@ def read_attributes(path: Path, dimensions: int) -> Attributes:
     _check_finite(path, held["directions"])
     label, model = int(held.pop("label")[0]), str(held.pop("model")[0])
     return Attributes(_strings(held.pop("names")), label=label, model=model, **held)
+
+
+def _read_directions(path: Path, dimensions: int) -> Attributes:
+    from data_loaders.tfrecords.celeba import ATTRIBUTES as CELEBA  # its package imports TensorFlow
+
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)  # nothing is read before its shape was looked at
+        if stored.ndim != 2 or stored.shape[1] != dimensions or stored.dtype.kind != "f":
+            raise DataError(f"{path}: {stored.dtype} of shape {list(stored.shape)}; expected float [n, {dimensions}]")
+        directions = np.array(stored, np.float32)
+    except (ValueError, EOFError, OSError) as error:
+        raise error if isinstance(error, DataError) else DataError(f"{path}: not a .npy file ({error})") from None
+    _check_finite(path, directions)
+    n = len(directions)
+    names = CELEBA if n == len(CELEBA) else tuple(map(str, range(n)))
+    unknown = np.zeros([n], np.int64)
+    return Attributes(names, directions, unknown, unknown, np.zeros([dimensions], np.float32), label=0, model="")
 
 
 def _most_rows(path: Path, dimensions: int) -> int:

@@ -26,8 +26,8 @@ def export_saved_model(glow: Glow, folder: str | Path, *, weights: str = "") -> 
         bits_per_dim  images, label, seed -> bits_per_dim [N]: bits per subpixel, with dequantisation noise of the seed
         log_prob      images, label, seed -> log_prob [N]: the same in nats per image
         encode        images, label -> latents [N, H*W*C], standard normal under the model
-        decode        latents, label -> images
-        sample        n, label, temperature, seed -> images [n, H, W, C]
+        decode        latents, label -> images, finite [N]: false where an image left float32 and is wrong
+        sample        n, label, temperature, seed -> images [n, H, W, C], finite [n]
 
     with images uint8 [N, H, W, C]; latents in the order of `flatten_latents`; label int32 [N], which models without
     classes ignore (it may be empty); n and seed int32 numbers; temperature a number. Latents, temperature and

@@ -53,5 +53,8 @@ class ExportedModel(ImageModel):
             raise ValueError("noise: an export encodes the middle of the bins and takes none")
         return self._loaded.encode(images, label)["latents"]
 
-    def _decode(self, flat: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-        return self._loaded.decode(flat, label)["images"]
+    def _decode(self, flat: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        decoded = self._loaded.decode(flat, label)
+        if "finite" not in decoded:  # exports of earlier versions do not tell
+            return decoded["images"], tf.ones(tf.shape(flat)[:1], tf.bool)
+        return decoded["images"], decoded["finite"]

@@ -73,7 +73,8 @@ class Signatures(tf.Module):
         def decode(latents: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
             latents = checked_shape("latents", latents, [config.dimensions])
             y = checked_label(model, label, tf.shape(latents)[0])
-            return {"images": quantization.to_uint8(config, functions.from_flat(latents, y)[0])}
+            x, _ = functions.from_flat(latents, y)
+            return {"images": quantization.to_uint8(config, x), "finite": quantization.is_finite(x)}
 
         @compiled(n, label, temperature, seed)
         def sample(n: tf.Tensor, label: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
