@@ -48,9 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """Settles args.curves."""
     check_out(args.out, [".png"])
-    if importlib.util.find_spec("matplotlib") is None:
-        raise CommandError("plot needs matplotlib: pip install 'glow_tf[experiments]'")
+    check_matplotlib()
     args.curves = [curve for run in args.runs for curve in read_curves(run, args.metric, args.x)]
+
+
+def check_matplotlib() -> None:
+    """Raises CommandError where matplotlib, an extra, is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise CommandError("matplotlib is needed for the picture: pip install 'glow_tf[experiments]'")
 
 
 def read_curves(run: Path, metric: str, axis: str) -> list[Curve]:

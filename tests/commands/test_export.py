@@ -101,6 +101,33 @@ def test_exports_that_are_damaged(folders, error, tmp_path):
     assert "origin.json: missing or damaged" in damaged("assets", "origin.json", content=b"[]")
 
 
+def test_a_litert_file(folders, glow, error, tmp_path):
+    sizes = []
+    for name, more in (("a", []), ("b", ["--float16"])):
+        path = tmp_path / "new" / f"{name}.tflite"
+        line = glow("export", folders / "run", path, "--format", "tflite", "--weights", "last", *more)
+        assert line == f"{path}: {path.stat().st_size / 1e6:.1f} MB; raw weights after step 7\n"
+        sizes.append(path.stat().st_size)
+    live = open_model(find_model(folders / "run"), "last").glow
+    x, y, noise = random_images(live.config, 2), [1, 7], np.full([2, 8, 8, 1], 0.001, np.float32)
+    runner = tf.lite.Interpreter(model_path=str(tmp_path / "new/a.tflite")).get_signature_runner("log_prob_given_noise")
+    log_prob = runner(images=x, label=np.array(y, np.int32), noise=noise)["log_prob"]
+    np.testing.assert_allclose(log_prob, live.log_prob(x, y, noise), rtol=2e-6)
+    assert "the name must end in .tflite" in error("export", folders / "run", tmp_path / "x", "--format", "tflite")
+    assert "--float16 is for --format tflite" in error("export", folders / "run", tmp_path / "x", "--float16")
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_export_tells_which_images_left_float32(folders, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", str(folders / "export"), "--n", "2", "--temperature", "0.5", "3e38"]) == 0
+    assert "2 of 4 images left float32" in capsys.readouterr().err
+    loaded = tf.saved_model.load(str(folders / "export" / "1"))
+    label, temperature = tf.constant([0, 1]), tf.constant(0.5)
+    sampled = loaded.signatures["sample"](n=tf.constant(2), label=label, temperature=temperature, seed=tf.constant(0))
+    assert sampled["finite"].numpy().tolist() == [True, True]
+
+
 @pytest.mark.parametrize(
     ("raised", "kind", "message"),
     [

@@ -72,7 +72,7 @@ def test_other_files(tmp_path):
     with pytest.raises(ValueError, match=r"x\.pb: not a frozen TensorFlow graph"):
         OpenAIGraph(tmp_path / "x.pb")
     (tmp_path / "x.pb").write_bytes(b"")
-    with pytest.raises(ValueError, match="it lacks input/image, .*Placeholder_5, .*model/pool4/truediv_1, .*Cast_1$"):
+    with pytest.raises(ValueError, match=r"it lacks input/image, .*Placeholder_5, .*model/pool4/truediv_1, .*Cast_1$"):
         OpenAIGraph(tmp_path / "x.pb")
 
 
