@@ -15,6 +15,7 @@ from glow_tf.model import Glow
 from glow_tf.serving.exported import ExportedModel
 from glow_tf.storage import checkpoints
 from glow_tf.storage.models import load as load_saved
+from glow_tf.storage.variables import read_variables
 
 _NAMES = {AVERAGE: "Polyak average", LAST: "raw weights"}
 
@@ -99,10 +100,10 @@ def _open_checkpoint(location: ModelLocation, place: Path, wanted: str) -> Loade
     checkpoints.verify(place)
     glow = Glow(location.config)
     variables = glow.named_variables()
-    checkpoints.read_variables(place / "weights.npz", variables)
+    read_variables(place / "weights.npz", variables, checkpoints.CheckpointError)
     if wanted == AVERAGE:
         averaged = {name: variable for name, variable in variables.items() if variable.trainable}
-        checkpoints.read_variables(place / "average.npz", averaged)
+        read_variables(place / "average.npz", averaged, checkpoints.CheckpointError)
     step = json.loads((place / "state.json").read_text())["step"]
     return LoadedModel(glow, f"{_NAMES[wanted]} after step {step}")
 

@@ -18,22 +18,19 @@ Nothing random has to be kept: the order of the data is a function of (seed, epo
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
 import re
 import shutil
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import tensorflow as tf
 
-from data_loaders.npz import ArrayFile
 from glow_tf.storage.files import WRITING, storage_errors, sync_folder
+from glow_tf.storage.variables import read_variables, write_variables
 
 KEEP = 2  # the newest ones; the best stays besides
 FILES = {"weights.npz", "optimizer.npz", "average.npz", "state.json"}
@@ -100,10 +97,7 @@ def write_synced(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     """
     with path.open("wb") as file:
         if path.suffix == ".npz":
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, variable in content.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                        np.lib.format.write_array(entry, np.asarray(variable.numpy()), allow_pickle=False)
+            write_variables(file, content)
         else:
             file.write((json.dumps(content, indent=1) + "\n").encode())
         file.flush()
@@ -171,7 +165,7 @@ def restore(checkpoint: Path, groups: Groups, parse: Callable[[dict[str, Any]], 
     """
     verify(checkpoint)
     for stem, variables in groups.items():
-        read_variables(checkpoint / f"{stem}.npz", variables)
+        read_variables(checkpoint / f"{stem}.npz", variables, CheckpointError)
     try:
         state = json.loads((checkpoint / "state.json").read_text())
         state.pop("best", None)
@@ -211,34 +205,6 @@ def restore_latest(
     if checkpoints:
         raise CheckpointError(f"{folder}: every checkpoint is damaged")
     return None
-
-
-def read_variables(path: Path, variables: Mapping[str, tf.Variable]) -> None:
-    """Assigns the arrays of an .npz file to the variables of the same names, one at a time.
-
-    Raises:
-      CheckpointError: damage, or arrays that are missing, surplus, of another shape or type.
-    """
-    try:
-        with ArrayFile(path) as arrays:
-            missing, surplus = sorted(set(variables) - arrays.names), sorted(arrays.names - set(variables))
-            if missing or surplus:
-                raise CheckpointError(
-                    f"{path}: missing {missing[:_SHOWN] or 'nothing'}, surplus {surplus[:_SHOWN] or 'nothing'}"
-                )
-            for name, variable in variables.items():
-                variable.assign(arrays.read(name, functools.partial(_check, path, name, variable)))
-    except CheckpointError:
-        raise
-    except Exception as error:  # zipfile and NumPy raise a dozen kinds for damaged bytes
-        raise CheckpointError(f"{path}: damaged ({error})") from None
-
-
-def _check(path: Path, name: str, variable: tf.Variable, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    if shape != tuple(variable.shape) or dtype != variable.dtype.as_numpy_dtype:
-        raise CheckpointError(
-            f"{path}: {name} is {dtype}{list(shape)}, the model's {variable.dtype.name}{variable.shape.as_list()}"
-        )
 
 
 def _prune(folder: Path) -> None:

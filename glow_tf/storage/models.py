@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from data_loaders.npz import ArrayFile
 from glow_tf.config import GlowConfig
 from glow_tf.model import Glow
 from glow_tf.storage.files import atomic_write
+from glow_tf.storage.variables import read_variables, write_variables
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.npz"
@@ -48,7 +44,7 @@ def save(glow: Glow, folder: str | Path, values: dict[str, Any] | None = None) -
         arrays[name] = given
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / WEIGHTS_FILE) as path:
-        np.savez(path, **arrays)
+        write_variables(path, arrays)
     text = json.dumps(glow.config.to_dict(), indent=2) + "\n"
     with atomic_write(folder / CONFIG_FILE) as path:
         path.write_text(text, encoding="utf-8")
@@ -70,46 +66,5 @@ def load(folder: str | Path, **options: Any) -> Glow:
         if not (folder / name).is_file():
             raise SavedModelError(f"{folder} holds no saved model: there is no {name}")
     glow = Glow(GlowConfig.from_json(folder / CONFIG_FILE), **options)
-    _read_weights(folder / WEIGHTS_FILE, glow)
+    read_variables(folder / WEIGHTS_FILE, glow.named_variables(), SavedModelError, cast=True)
     return glow
-
-
-def is_permutation(indices: Any) -> bool:
-    """Whether every row of `indices` [..., C] holds 0 to C - 1, each once."""
-    return bool(np.all(np.sort(indices, -1) == np.arange(np.shape(indices)[-1])))
-
-
-def _read_weights(path: Path, glow: Glow) -> None:
-    with _reading(path), ArrayFile(path) as stored:
-        _assign(path, glow, stored)
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Any error in reading means damage: for bytes changed anywhere, zipfile and NumPy raise a dozen kinds of them."""
-    try:
-        yield
-    except (SavedModelError, FileNotFoundError):
-        raise
-    except Exception as error:
-        raise SavedModelError(f"{path}: damaged ({error})") from None
-
-
-def _assign(path: Path, glow: Glow, stored: ArrayFile) -> None:
-    variables = glow.named_variables()
-    missing, surplus = sorted(set(variables) - stored.names), sorted(stored.names - set(variables))
-    if missing or surplus:
-        raise SavedModelError(
-            f"{path} does not fit its config.json: it lacks {missing[:8] or 'nothing'} "
-            f"and has besides {surplus[:8] or 'nothing'}"
-        )
-    for name, variable in variables.items():
-        value = stored.read(name, functools.partial(_check, path, name, variable))
-        if name.endswith("/permutation/indices") and not is_permutation(value):
-            raise SavedModelError(f"{path}: {name} is no permutation")
-        variable.assign(tf.cast(value, variable.dtype))
-
-
-def _check(path: Path, name: str, variable: tf.Variable, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    if shape != tuple(variable.shape) or dtype.kind not in "fib":
-        raise SavedModelError(f"{path}: {name} is {dtype} {shape}, not {variable.dtype.name} {variable.shape}")

@@ -17,7 +17,7 @@ import tensorflow as tf
 from glow_tf.config import ConfigError, GlowConfig
 from glow_tf.model import Glow
 from glow_tf.storage.checkpoints import CheckpointError
-from glow_tf.storage.models import is_permutation
+from glow_tf.storage.variables import is_permutation
 
 _MODEL = "model/"
 _AVERAGE = "/ExponentialMovingAverage"

@@ -12,6 +12,7 @@ import data_loaders
 from glow_tf.config import GlowConfig
 from glow_tf.model import Glow
 from glow_tf.storage import checkpoints
+from glow_tf.storage.variables import read_variables
 from glow_tf.training.config import TrainConfig, TrainError
 from glow_tf.training.workers import Workers
 
@@ -112,9 +113,9 @@ def load_weights(glow: Glow, path: str, *, average: bool = False) -> None:
                 continue
         if (folder / "weights.npz").is_file():
             variables = glow.named_variables()
-            checkpoints.read_variables(folder / "weights.npz", variables)
+            read_variables(folder / "weights.npz", variables, checkpoints.CheckpointError)
             if average and (folder / "average.npz").is_file():
                 trained = {name: variable for name, variable in variables.items() if variable.trainable}
-                checkpoints.read_variables(folder / "average.npz", trained)
+                read_variables(folder / "average.npz", trained, checkpoints.CheckpointError)
             return
     raise TrainError(f"restore_path {path}: no run, checkpoint or saved model, and no TF1 checkpoint {path}.index")

@@ -270,7 +270,8 @@ def configs(folder: Path) -> Entrance:
 def saved_models(folder: Path) -> Entrance:
     """model/: weights.npz beside its config.json."""
     import glow_tf
-    from glow_tf.storage.models import WEIGHTS_FILE, SavedModelError, _read_weights
+    from glow_tf.storage.models import WEIGHTS_FILE, SavedModelError
+    from glow_tf.storage.variables import read_variables
 
     glow = glow_tf.Glow(MODEL)
     glow_tf.save(glow, folder / "model")
@@ -279,7 +280,7 @@ def saved_models(folder: Path) -> Entrance:
 
     def read(data: bytes) -> None:
         path.write_bytes(data)
-        _read_weights(path, glow)
+        read_variables(path, glow.named_variables(), SavedModelError, cast=True)
 
     return Entrance([*seeds, *_hostile_npz(folder, "initialized")], read, (SavedModelError,))
 

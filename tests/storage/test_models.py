@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.storage.models import CONFIG_FILE, WEIGHTS_FILE
+from glow_tf.storage.variables import read_variables
 from tests.random_weights import random_glow, random_images
 
 
@@ -140,7 +141,7 @@ def test_changed_bytes_are_noticed(folder):
         changed[place] ^= 1 << random.integers(8)
         (folder / WEIGHTS_FILE).write_bytes(changed)
         try:
-            glow_tf.storage.models._read_weights(folder / WEIGHTS_FILE, glow)
+            read_variables(folder / WEIGHTS_FILE, glow.named_variables(), glow_tf.SavedModelError, cast=True)
         except glow_tf.SavedModelError as error:
             noticed += 1
             assert WEIGHTS_FILE in str(error)
@@ -206,7 +207,7 @@ def test_indices_that_are_no_permutation(folder):
     ("change", "message"),
     [
         ({"depth": 3}, r"is float32 \(2, .*not float32 \(3, "),
-        ({"n_levels": 2}, "does not fit its config.json: it lacks .*level_1/"),
+        ({"n_levels": 2}, "does not fit the model: it lacks .*level_1/"),
         ({"ycond": False, "weight_y": 0.0}, "has besides .*classifier/W"),
     ],
 )

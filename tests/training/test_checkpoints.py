@@ -12,6 +12,7 @@ import tensorflow as tf
 from glow_tf.storage import checkpoints
 from glow_tf.storage.checkpoints import CheckpointError
 from glow_tf.storage.files import StorageError
+from glow_tf.storage.variables import read_variables
 from glow_tf.training.state import TrainState
 
 FIRST = TrainState(step=1)
@@ -161,11 +162,11 @@ def test_variables_that_do_not_fit_are_named(tmp_path):
     checkpoint = checkpoints.save(tmp_path, groups(), {"step": 1})
     other = groups()
     other["weights"]["extra"] = tf.Variable(1.0)
-    with pytest.raises(CheckpointError, match="missing \\['extra'\\]"):
+    with pytest.raises(CheckpointError, match=r"lacks \['extra'\]"):
         checkpoints.restore(checkpoint, other, PARSE)
     other = groups()
     other["weights"]["level_0/w"] = tf.Variable([1.0])
-    with pytest.raises(CheckpointError, match=r"level_0/w is float32\[1, 2\]"):
+    with pytest.raises(CheckpointError, match=r"level_0/w is float32 \(1, 2\)"):
         checkpoints.restore(checkpoint, other, PARSE)
 
 
@@ -186,7 +187,7 @@ def test_pickles_are_refused(tmp_path):
     arrays: dict[str, Any] = {"level_0/w": np.array([object()], dtype=object), "flag": True}
     np.savez(path, **arrays)
     with pytest.raises(CheckpointError, match="level_0/w is object"):
-        checkpoints.read_variables(path, groups()["weights"])
+        read_variables(path, groups()["weights"], CheckpointError)
 
 
 def test_leftovers_of_a_crash_are_removed(tmp_path):
