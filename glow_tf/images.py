@@ -34,8 +34,8 @@ def to_raster(images: Any, columns: int | None = None, gap: int = 0) -> np.ndarr
 
     Args:
       images: uint8 [N, H, W, C], C 1 or 3.
-      columns: images in a row; default ceil(sqrt(N)), the original's. An incomplete last row is
-        filled with black (the original drops it).
+      columns: images in a row; default ceil(sqrt(N)), as OpenAI's code. An incomplete last row is
+        filled with black (OpenAI's code drops it).
       gap: black pixels between images.
 
     Returns:

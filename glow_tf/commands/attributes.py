@@ -82,18 +82,18 @@ def run(args: argparse.Namespace) -> None:
             progress.update(len(images))
             if means.n == n:
                 break
-    told = (means.n_with > 0) & (means.n_without > 0)
-    one_sided = [name for name, good in zip(names, told, strict=True) if not good]
-    if not told.any():
+    has_both = (means.n_with > 0) & (means.n_without > 0)
+    one_sided = [name for name, good in zip(names, has_both, strict=True) if not good]
+    if not has_both.any():
         raise CommandError(f"none of {', '.join(one_sided)}: all images have it, or none has")
     if one_sided:
         print(f"{PROGRAM}: warning: left out, as all images or none have it: {', '.join(one_sided)}", file=sys.stderr)
-    kept = [name for name, good in zip(names, told, strict=True) if good]
+    kept = [name for name, good in zip(names, has_both, strict=True) if good]
     found = Attributes(
         names=tuple(kept),
-        directions=means.directions()[told],
-        n_with=means.n_with[told],
-        n_without=means.n_without[told],
+        directions=means.directions()[has_both],
+        n_with=means.n_with[has_both],
+        n_without=means.n_without[has_both],
         mean=means.mean(),
         label=args.label,
         model=loaded.glow.fingerprint(),

@@ -1,6 +1,6 @@
 """import-openai: OpenAI's TF1 checkpoint -> a saved model.
 
-The configuration is a JSON object with the fields of GlowConfig, the original's names and defaults.
+The configuration is a JSON object with the fields of GlowConfig, names and defaults of OpenAI's flags.
 
     python -m glow_tf import-openai logs/model_best_loss.ckpt --config config.json --out models/celeba
 """

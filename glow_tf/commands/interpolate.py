@@ -1,7 +1,7 @@
 """interpolate: a path from one image to the next, through the latents.
 
 With more than two images it goes from each to the next. A .png shows it as a strip, a row for every pair; a .gif shows
-it as an animation. The path is straight, as in the original's demo; --spherical keeps the latents at a typical length.
+it as an animation. The path is straight, as in OpenAI's demo; --spherical keeps the latents at a typical length.
 
     python -m glow_tf interpolate runs/digits test:0 test:1 --out interpolation.png interpolation.gif
 """

@@ -156,7 +156,7 @@ def _read_directions(path: Path, dimensions: int) -> Attributes:
     from data_loaders.tfrecords.celeba import ATTRIBUTES as CELEBA  # its package imports TensorFlow
 
     try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)  # nothing is read before its shape was looked at
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)  # the shape is checked before anything is read
         if stored.ndim != 2 or stored.shape[1] != dimensions or stored.dtype.kind != "f":
             raise DataError(f"{path}: {stored.dtype} of shape {list(stored.shape)}; expected float [n, {dimensions}]")
         directions = np.array(stored, np.float32)

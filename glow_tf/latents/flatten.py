@@ -13,7 +13,7 @@ from glow_tf.inputs import check_sampling
 
 
 def flatten_latents(eps: Sequence[tf.Tensor]) -> tf.Tensor:
-    """L latents [N, H_i, W_i, C_i] -> [N, H*W*C], fine to coarse, as the original's `get_eps` of the demo."""
+    """L latents [N, H_i, W_i, C_i] -> [N, H*W*C], fine to coarse, as OpenAI's demo has them."""
     return tf.concat(
         [tf.reshape(latent, [tf.shape(latent)[0], math.prod(latent.shape[1:])]) for latent in eps],
         1,

@@ -79,8 +79,8 @@ class Signatures(tf.Module):
         @compiled(n, label, temperature, seed)
         def sample(n: tf.Tensor, label: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
             tf.debugging.assert_positive(n, "n: the number of samples must be at least 1")
-            told = tf.math.is_finite(temperature) & (temperature >= 0)
-            tf.debugging.Assert(told, ["temperature: it must be finite, 0 or more, not", temperature])
+            allowed = tf.math.is_finite(temperature) & (temperature >= 0)
+            tf.debugging.Assert(allowed, ["temperature: it must be finite, 0 or more, not", temperature])
             return decode(flatten_latents(sample_latents(config, n, temperature, seed, dtype)), label)
 
         # As attributes they are methods of the loaded object as well.

@@ -30,7 +30,7 @@ def save(glow: Glow, folder: str | Path, values: dict[str, Any] | None = None) -
       values: by variable name, what to write in place of some variables' values (a Polyak average, say).
 
     Raises:
-      ValueError: `values` names a variable that the model has not, or has another shape; nothing is written.
+      ValueError: `values` names a variable that the model does not have, or has another shape; nothing is written.
       OSError: the folder cannot be written to.
     """
     folder = Path(folder)

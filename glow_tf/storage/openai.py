@@ -1,7 +1,7 @@
 """Checkpoints of OpenAI's TF1 code, read by its variable names.
 
-The original names a step's variables `model/<level>/<step>/...`; ours are stacked over the steps of a level.
-Source: the variable scopes of model.py and tfops.py of the original.
+OpenAI's code names a step's variables `model/<level>/<step>/...`; ours are stacked over the steps of a level.
+Source: the variable scopes in model.py and tfops.py of OpenAI's code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError, ValueError)
 
 
 class Entry(NamedTuple):
-    """Where one variable of the original lives in ours: the variable, and the step in a stacked one (else None)."""
+    """Where one variable of OpenAI's model lives in ours: the variable, and the step in a stacked one (else None)."""
 
     variable: tf.Variable
     step: int | None
@@ -51,7 +51,7 @@ _STEP_PATHS = {
 
 
 def openai_entries(glow: Glow) -> dict[str, Entry]:
-    """The original's name of every variable of the model -> where it lives in `glow`."""
+    """OpenAI's name of every variable of the model -> where it lives in `glow`."""
     entries = {}
     for name, variable in glow.named_variables().items():
         scope, _, path = name.partition("/")
@@ -67,7 +67,7 @@ def openai_entries(glow: Glow) -> dict[str, Entry]:
 
 
 def to_openai(glow: Glow, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Values by our variables' names -> by the original's names, stacked ones taken apart; shapes stay ours."""
+    """Values by our variables' names -> by OpenAI's names, stacked ones taken apart; shapes stay ours."""
     result = {}
     for name, (variable, step) in openai_entries(glow).items():
         ours = variable.name.removesuffix(":0")
@@ -78,7 +78,7 @@ def to_openai(glow: Glow, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def from_openai(glow: Glow, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The inverse of `to_openai`: values by the original's names and shapes -> by ours, stacked."""
+    """The inverse of `to_openai`: values by OpenAI's names and shapes -> by ours, stacked."""
     stacked: dict[str, list[np.ndarray]] = {}
     for name, (variable, step) in openai_entries(glow).items():
         if name in values:
@@ -156,7 +156,7 @@ def _check(
     if missing:
         problems.append(f"it lacks {_some(missing)}")
     if surplus:
-        problems.append(f"it has {_some(surplus)}, which this configuration has not")
+        problems.append(f"it has {_some(surplus)}, which this configuration does not have")
     for name in entries:
         if name in stored and not _same_shape(stored[name], entries[name]):
             variable, step = entries[name]
@@ -170,7 +170,7 @@ def _check(
 
 
 def _same_shape(stored: list[int], entry: Entry) -> bool:
-    """Equal but for leading ones, which the original has on biases, scales and 1x1 kernels."""
+    """Equal but for leading ones, which OpenAI's code has on biases, scales and 1x1 kernels."""
     ours = list(entry.variable.shape if entry.step is None else entry.variable.shape[1:])
     extra = len(stored) - len(ours)
     return extra >= 0 and list(stored[extra:]) == ours and all(side == 1 for side in stored[:extra])

@@ -180,7 +180,7 @@ def test_a_port_that_is_taken(folders, error):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"port {port} cannot be had (Address already in use); give another" in error(
+        assert f"port {port} is not available (Address already in use); give another" in error(
             "demo", folders / "export", "--port", port
         )
 

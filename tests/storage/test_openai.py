@@ -87,7 +87,7 @@ def test_partial_values():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"depth": -1}, "it has model/0/.*, which this configuration has not"),
+        ({"depth": -1}, "it has model/0/.*, which this configuration does not have"),
         ({"depth": 1}, "it lacks model/0/"),
         ({"width": 1}, r"model/0/0/f1/l_1/W is \[3, 3, \d+, \d+\] where this configuration needs \[3, 3, "),
         ({"n_levels": -1}, "it has model/1/0/"),

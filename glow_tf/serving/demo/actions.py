@@ -91,7 +91,7 @@ class Actions:
         return [latents, figure(image, "picture"), figure(back, "reconstruction")]
 
 
-def told(function: Callable[..., Any]) -> Callable[..., Any]:
+def showing_errors(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, whose ValueErrors the visitor reads."""
 
     @functools.wraps(function)

@@ -11,7 +11,7 @@ import cv2
 import cv2.data
 import numpy as np
 
-# Where the original's demo puts the left eye (of the picture, not of the person), in shares of width and height; the
+# Where OpenAI's demo puts the left eye (of the picture, not of the person), in shares of width and height; the
 # right one mirrors it. So are the faces of CelebA-HQ.
 EYES = (0.371, 0.480)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from glow_tf.serving.demo.actions import EVERY_CLASS, TARGETS, Actions, told
+from glow_tf.serving.demo.actions import EVERY_CLASS, TARGETS, Actions, showing_errors
 from glow_tf.serving.demo.editor import MAX_SEED, MOST_ALPHA, MOST_TEMPERATURE, Editor
 from glow_tf.serving.demo.pictures import no_figure, tiles
 from glow_tf.serving.demo.storage import FORGET_AFTER
@@ -84,12 +84,12 @@ def build(editor: Editor, uploads: Uploads, examples: np.ndarray, title: str) ->
         quiet = {"api_visibility": "private", "concurrency_id": "model", "concurrency_limit": 1}
 
         def on(triggers: Any, function: Callable[..., Any], inputs: list[Any], outputs: list[Any], **how: Any) -> Any:
-            return gr.on(triggers, told(function), inputs, outputs, **quiet, **how)
+            return gr.on(triggers, showing_errors(function), inputs, outputs, **quiet, **how)
 
         moved, moves = [latents, other, blend, *sliders], [blend, *sliders]
 
         def then_show(after: Callable[..., Any]) -> None:
-            after(told(actions.show), moved, [result, latency], **quiet)
+            after(showing_errors(actions.show), moved, [result, latency], **quiet)
 
         # While a slider is dragged, the moves that the model is too slow for are left out, but not the last.
         live = {"show_progress": "hidden", "trigger_mode": "always_last"}

@@ -1,4 +1,4 @@
-"""Where the page can be served. No web framework here, so that a port that is taken is told at once."""
+"""Where the page can be served. No web framework here, so that a port in use is reported at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ HOST = "127.0.0.1"
 
 
 class PortError(OSError):
-    """The port cannot be had."""
+    """The port is in use, or not allowed."""
 
 
 def free_port(port: int) -> int:
@@ -22,5 +22,5 @@ def free_port(port: int) -> int:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise PortError(f"port {port} cannot be had ({error.strerror}); give another --port") from None
+            raise PortError(f"port {port} is not available ({error.strerror}); give another --port") from None
         return probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Gradio, told before it is imported to call nobody; import it from here."""
+"""Gradio, set before its import to call no server of its own; import it from here."""
 
 from __future__ import annotations
 
