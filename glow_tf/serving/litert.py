@@ -52,8 +52,8 @@ def export_litert(glow: Glow, path: str | Path, *, float16: bool = False) -> Non
     if size > _MOST_BYTES:
         raise ValueError(f"the weights take {size / 1e9:.1f} GB; a LiteRT file holds at most {_MOST_BYTES / 1e9:.1f}")
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, module.signatures)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(module.signatures))
+        tf.saved_model.save(module, folder, module.served)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(module.served))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if float16:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -88,7 +88,7 @@ class _Functions(tf.Module):
             return {"log_prob": functions.log_prob(images, label, noise)}
 
         takes = {encode: [images], decode: [latents], log_prob_given_noise: [images, noise]}
-        self.signatures = {
+        self.served = {
             function.__name__: tf.function(function, input_signature=[*arguments, *label], autograph=False)
             for function, arguments in takes.items()
         }

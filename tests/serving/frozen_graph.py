@@ -26,6 +26,9 @@ def write_graph(path: Path, glow: Glow, without: Sequence[str] = ()) -> None:
     def decode(*eps: tf.Tensor) -> tf.Tensor:
         return quantization.to_uint8(config, model.from_latents(eps)[0])
 
+    latents = [tf.TensorSpec([None, *shape]) for shape in config.latent_shapes()]
+    encoder = _frozen(encode, [tf.TensorSpec([None, height, width, channels], tf.uint8)])
+    decoder = _frozen(decode, latents)
     graph = tf.Graph()
     with graph.as_default():
         placeholder = tf.compat.v1.placeholder
@@ -33,12 +36,12 @@ def write_graph(path: Path, glow: Glow, without: Sequence[str] = ()) -> None:
         small = placeholder(tf.uint8, [None, height // 2, width // 2, channels], "input/downsampled_image")
         label = placeholder(tf.int32, [None], "input/label")
         nothing = 0 * (tf.reduce_sum(tf.cast(small, tf.float32)) + tf.reduce_sum(tf.cast(label, tf.float32)))
-        latents = [placeholder(tf.float32, [None, *shape]) for shape in config.latent_shapes()]
-        encoded = _imported(encode, [image], "encoder")
+        eps = [placeholder(tf.float32, spec.shape) for spec in latents]
+        encoded = _imported(encoder, [image], "encoder")
         for i, latent in enumerate(encoded[:-1]):
             tf.add(latent, nothing, name=f"model/pool{i}/truediv_1")
         tf.add(encoded[-1], nothing, name="model/truediv_4")
-        decoded = _imported(decode, [latents[0] + nothing, *latents[1:]], "decoder")
+        decoded = _imported(decoder, [eps[0] + nothing, *eps[1:]], "decoder")
         tf.identity(decoded[0], name="model_1/Cast_1")
     frozen = graph.as_graph_def()
     kept = [node for node in frozen.node if node.name not in without]
@@ -47,11 +50,13 @@ def write_graph(path: Path, glow: Glow, without: Sequence[str] = ()) -> None:
     path.write_bytes(frozen.SerializeToString())
 
 
-def _imported(function: Any, inputs: Sequence[tf.Tensor], name: str) -> list[tf.Tensor]:
-    """The outputs of a function, frozen in a graph of its own and imported into the current one."""
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs]
-    with tf.init_scope():
-        frozen = convert_variables_to_constants_v2(tf.function(function, autograph=False).get_concrete_function(*specs))
+def _frozen(function: Any, specs: Sequence[tf.TensorSpec]) -> Any:
+    """The function of such tensors, its variables constants."""
+    return convert_variables_to_constants_v2(tf.function(function, autograph=False).get_concrete_function(*specs))
+
+
+def _imported(frozen: Any, inputs: Sequence[tf.Tensor], name: str) -> list[tf.Tensor]:
+    """The outputs of a frozen function that is imported into the current graph."""
     mapped = {theirs.name: ours for theirs, ours in zip(frozen.inputs, inputs, strict=True)}
     wanted = [tensor.name for tensor in frozen.outputs]
     return tf.graph_util.import_graph_def(frozen.graph.as_graph_def(), mapped, wanted, name)
