@@ -61,8 +61,10 @@ def test_the_live_model_s_numbers(exported, n):
 def test_images_that_left_float32_are_told(exported):
     glow, _, call = exported
     latents = np.array(glow_tf.flatten_latents(glow.sample_latents(3, 0.7, seed=1)))
-    latents[1] *= 1e38
-    assert call("decode", latents=latents, **labels(glow, 3))["finite"].tolist() == [True, False, True]
+    latents[1] *= 3e38
+    decoded = glow.decode_and_check(glow_tf.unflatten_latents(glow.config, latents), label_of(glow.config, 3))
+    for finite in (decoded[1].numpy(), call("decode", latents=latents, **labels(glow, 3))["finite"]):
+        assert finite.tolist() == [True, False, True]
 
 
 def test_signatures_and_operations(exported):
@@ -84,7 +86,7 @@ def test_float16_weights_are_half_the_size_and_round_to_11_bits(tmp_path):
         export_litert(glow, tmp_path / name, float16=float16)
     weights = sum(variable.shape.num_elements() for variable in glow.trainable_variables)
     saved = (tmp_path / "32").stat().st_size - (tmp_path / "16").stat().st_size
-    assert saved > 1.5 * weights  # of 2 bytes for each weight that is no bias
+    assert saved > 1.3 * weights  # of 2 bytes for each weight that is no bias
     _, call = open_file(tmp_path / "16")
     x, noise = random_images(glow.config, 2), noise_for(glow.config, 2)
     log_prob = call("log_prob_given_noise", images=x, noise=noise)["log_prob"]

@@ -54,7 +54,7 @@ def test_it_has_no_likelihood(graph, glow):
 
 @pytest.mark.parametrize("bits", [1, 8])
 def test_the_bits_that_its_images_use(tmp_path, bits):
-    write_graph(tmp_path / "x.pb", random_glow(image_size=8, n_levels=1, n_bits_x=bits))
+    write_graph(tmp_path / "x.pb", random_glow(image_size=8, n_levels=2, n_bits_x=bits))
     assert OpenAIGraph(tmp_path / "x.pb").config.n_bits_x == bits
 
 
