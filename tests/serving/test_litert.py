@@ -61,7 +61,7 @@ def test_the_live_model_s_numbers(exported, n):
 def test_images_that_left_float32_are_told(exported):
     glow, _, call = exported
     latents = np.array(glow_tf.flatten_latents(glow.sample_latents(3, 0.7, seed=1)))
-    latents[1] *= 3e38
+    latents[1] = np.inf
     decoded = glow.decode_and_check(glow_tf.unflatten_latents(glow.config, latents), label_of(glow.config, 3))
     for finite in (decoded[1].numpy(), call("decode", latents=latents, **labels(glow, 3))["finite"]):
         assert finite.tolist() == [True, False, True]
@@ -80,7 +80,10 @@ def test_signatures_and_operations(exported):
 
 
 def test_float16_weights_are_half_the_size_and_round_to_11_bits(tmp_path):
-    """A weight is wrong by at most 2^-12 of itself, and so is each of the few dozen scales of a number on its way."""
+    """Each weight is wrong by at most 2^-12 of itself: after a dozen of them a latent of 4 may be wrong by 1e-2.
+
+    The likelihood has its square, so that a dimension is wrong by at most 4e-2 nats, and their mean by much less.
+    """
     glow = random_glow(image_size=8, width=64, depth=2)
     for name, float16 in (("32", False), ("16", True)):
         export_litert(glow, tmp_path / name, float16=float16)
@@ -91,10 +94,10 @@ def test_float16_weights_are_half_the_size_and_round_to_11_bits(tmp_path):
     x, noise = random_images(glow.config, 2), noise_for(glow.config, 2)
     log_prob = call("log_prob_given_noise", images=x, noise=noise)["log_prob"]
     bits = np.abs(log_prob - glow.log_prob(x, noise=noise)) / (glow.config.dimensions * np.log(2))
-    assert 0 < bits.max() < 2e-3
+    assert 0 < bits.max() < 1e-2
     latents = call("encode", images=x)["latents"]
     wrong = np.abs(latents - glow_tf.flatten_latents(glow.encode(x)))
-    assert 0 < wrong.max() < 5e-3
+    assert 0 < wrong.max() < 1e-2
     np.testing.assert_array_equal(call("decode", latents=latents)["images"], x)
 
 

@@ -99,7 +99,7 @@ def test_failed_save_leaves_the_old_one(saved, folder, monkeypatch):
     def full(*_, **__):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(np.lib.format, "write_array", full)
     with pytest.raises(OSError, match="No space left"):
         glow_tf.save(random_glow(n_levels=1, depth=1), folder)
     monkeypatch.undo()
