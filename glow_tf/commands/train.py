@@ -36,7 +36,8 @@ _PROBLEMS = {
     "lsun_realnvp": (64, "LSUN, one --category; TFRecords in --data_dir"),
     "lsun": (256, "LSUN, one --category; TFRecords in --data_dir"),
 }
-_SIZED_BY_DATA = ("folder", "tfds", "mnist")  # where n_train is the size of the data, if it is not given
+_OTHER = (-1, "")  # registered by others
+_SIZED_BY_DATA = ("folder", "mnist", "tfds")  # where n_train is the size of the data, if it is not given
 _MODEL = {f.name: f.default for f in dataclasses.fields(GlowConfig)}
 _ELSEWHERE = {"logdir", "resume", "dry_run", "inference"}  # what concerns the run of a config.json only
 
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None, prog: str = "train.py") -> int:
 
 def make_parser(prog: str = "train.py") -> argparse.ArgumentParser:
     """The parser; flags that were not given stay out of its result."""
-    problems = [f"  {name:24}{about}" for name, (_, about) in _PROBLEMS.items()]
+    problems = [f"  {name:24}{_PROBLEMS.get(name, _OTHER)[1]}".rstrip() for name in data_loaders.problems()]
     presets = [f"  {name:24}{run.about}; {run.workers} processes" for name, run in PRESETS.items()]
     title = "presets, with the number of processes that the paper ran them with:"
     parser = Parser(
@@ -173,7 +174,7 @@ def _resolve(given: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
     _check_together(config, given)
     size = model.get("image_size", -1)
     if size == -1:
-        size = _PROBLEMS.get(config.problem, (-1, ""))[0]
+        size = _PROBLEMS.get(config.problem, _OTHER)[0]
     # An unknown size is checked once the data says it; 2^n_levels always fits.
     checked = GlowConfig.from_dict({**model, "image_size": 2 ** model.get("n_levels", 3) if size == -1 else size})
     model = {**checked.to_dict(), "image_size": size}

@@ -222,7 +222,7 @@ def test_help_names_data_sets_and_groups(capsys):
         command.parse(["--help"])
     said = capsys.readouterr().out
     for problem in data_loaders.problems():
-        assert f"\n  {problem} " in said, problem
+        assert re.search(rf"\n  {re.escape(problem)}( |\n)", said), problem
     for group in (
         "data",
         "model",
