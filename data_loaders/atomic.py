@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,21 +15,30 @@ WRITING = ".writing-"  # prefix of what is not complete yet
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """A path with the same ending to write to; it becomes `path` if all goes well, and is removed if not.
 
+    Folders that `path` needs are made.
+
     Raises:
       OSError: the folder cannot be written to, or the disk is full.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=WRITING, suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{WRITING}{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's is for the owner only
         temporary.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a folder's entries durable, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from data_loaders import locks
+from data_loaders.atomic import WRITING, atomic_write, sync_folder
 
-WRITING = ".writing-"  # prefix of what is not complete yet
+__all__ = ["WRITING", "StorageError", "append", "atomic_write", "locked", "storage_errors", "sync_folder", "write_text"]
 
 
 class StorageError(ValueError):
@@ -26,28 +26,6 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """A path with the same ending to write to; it becomes `path` if all goes well, and is removed if not.
-
-    Folders that `path` needs are made.
-
-    Raises:
-      OSError: the folder cannot be written to, or the disk is full.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{WRITING}{secrets.token_hex(4)}{path.suffix}")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -76,16 +54,6 @@ def append(path: Path, text: str) -> None:
         except OSError:
             file.truncate(size)
             raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a folder's entries durable, where the system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -7,16 +7,18 @@ and the second otherwise. Memory is what the training processes hold together of
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 FACES = ROOT.parent / "shared" / "data" / "faces" / "images"
@@ -62,9 +64,7 @@ def start(
         environment = {**os.environ, "PYTHONPATH": str(code), "XDG_CACHE_HOME": str(cache), "PATH": path}
         begin, log = time.monotonic(), Path(logdir) / "log"
         with log.open("wb") as out:
-            process = subprocess.Popen(
-                command, cwd=code, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            process = subprocess.Popen(command, cwd=code, env=environment, stdout=out, stderr=subprocess.STDOUT)
         try:
             while not _FIRST_STEP.search(log.read_text(errors="replace")):
                 if process.poll() is not None:
@@ -76,20 +76,24 @@ def start(
             time.sleep(_SETTLED)
             return seconds, _memory(process.pid)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            for each in _tree(process.pid) if process.poll() is None else ():
+                with contextlib.suppress(psutil.Error):
+                    each.kill()
             process.wait()
 
 
-def _memory(session: int) -> int:
-    """Proportional set size of all processes of a session, in bytes."""
+def _tree(process: int) -> list[psutil.Process]:
+    """A process and all that it began, directly or not (horovodrun's workers are in sessions of their own)."""
+    first = psutil.Process(process)
+    return [first, *first.children(recursive=True)]
+
+
+def _memory(process: int) -> int:
+    """Proportional set size of a process and all that it began, in bytes."""
     total = 0
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getsid(int(folder.name)) == session:
-                text = (folder / "smaps_rollup").read_text()
-                total += 1024 * int(re.search(r"^Pss:\s+(\d+)", text, re.M)[1])  # type: ignore[index]
-        except (OSError, TypeError):  # it has ended
-            continue
+    for each in _tree(process):
+        with contextlib.suppress(psutil.Error):  # it has ended
+            total += each.memory_full_info().pss
     return total
 
 
