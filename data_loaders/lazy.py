@@ -47,9 +47,9 @@ class LazyImages:
         workers: int,
         skip: bool,
     ) -> None:
-        self.shape, self.bad = shape, dict[int, DataError]()
+        self.shape, self.skip, self.bad, self._reported = shape, skip, dict[int, DataError](), set[int]()
         self.on_failure: Callable[[int], None] = lambda number: None
-        self._decode, self._name, self._store, self._skip = decode, name, store, skip
+        self._decode, self._name, self._store = decode, name, store
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         self._lock = threading.Lock()
 
@@ -67,16 +67,24 @@ class LazyImages:
         Raises:
           DataError: one of them cannot be used, and others are not to take its place.
         """
-        known = len(self.bad)
         found = self._fetch(numbers)
-        for number in list(self.bad)[known:]:
-            self.on_failure(number)
-            problem = f"{printable(self._name(number))} {self.bad[number]}"
-            if not self._skip:
-                raise DataError(f"{problem}. --skip_corrupt goes on without it.")
-            if len(self.bad) <= _NAMED:
-                warnings.warn(f"skipped: {problem} ({len(self.bad)} so far)", stacklevel=2)
+        for number in sorted(self.bad.keys() & set(numbers.tolist())):
+            self._report(number)
         return found
+
+    def _report(self, number: int) -> None:
+        """Names an image that cannot be used; where that is an error, it is tried again when it is next needed."""
+        with self._lock:
+            error = self.bad[number] if self.skip else self.bad.pop(number, None)
+            new = number not in self._reported
+            self._reported.add(number)
+        if new:
+            self.on_failure(number)
+        problem = f"{printable(self._name(number))} {error}"
+        if not self.skip:
+            raise DataError(f"{problem}. --skip_corrupt goes on without it.")
+        if new and len(self._reported) <= _NAMED:
+            warnings.warn(f"skipped: {problem} ({len(self.bad)} so far)", stacklevel=2)
 
     def _fetch(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         missing = numbers if self._store is None else self._store.missing(numbers)
@@ -142,9 +150,9 @@ class LazySource:
                 return images, labels if callable(self._labels) else self._labels[indices]
 
     def _usable(self, indices: np.ndarray) -> np.ndarray:
-        """The same; where images are in `bad`, a new array with the next ones that are not."""
+        """The same; where images are in `bad` and to be skipped, a new array with the next ones that are not."""
         bad = self._images.bad
-        if not bad or not np.isin(self._numbers[indices], list(bad)).any():
+        if not self._images.skip or not bad or not np.isin(self._numbers[indices], list(bad)).any():
             return indices
         found = indices.copy()
         for place, index in enumerate(indices.tolist()):

@@ -270,6 +270,20 @@ def test_a_damaged_file_found_later_is_named_then(write_images):
     load(root, check="later", image_size=8)
 
 
+@pytest.mark.parametrize("memory_mb", [0, 10])
+def test_a_file_that_comes_back_is_read(write_images, memory_mb):
+    """Without --skip_corrupt nothing takes its place, neither in the data set that met the error."""
+    root = write_images(NAMES)
+    data = load(root, check="later", image_size=8, memory_mb=memory_mb)
+    path = root / data.file_names("train")[2]
+    path.rename(path.with_suffix(".away"))
+    for _ in range(2):
+        with pytest.raises(data_loaders.DataError, match="is no longer there"), data_loaders.as_data_errors():
+            everything(data)
+    path.with_suffix(".away").rename(path)
+    assert_own_pixels(root, data)
+
+
 def test_another_image_takes_the_place_of_a_damaged_one(write_images):
     """With its own label, in the same way in every process and after a resume, whatever is known."""
     root = write_images(NAMES)
