@@ -47,7 +47,7 @@ class LazyImages:
         workers: int,
         skip: bool,
     ) -> None:
-        self.shape, self.skip, self.bad, self._reported = shape, skip, dict[int, DataError](), set[int]()
+        self.shape, self.skip, self.bad = shape, skip, dict[int, DataError]()
         self.on_failure: Callable[[int], None] = lambda number: None
         self._decode, self._name, self._store = decode, name, store
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
@@ -58,7 +58,7 @@ class LazyImages:
         with Progress("decoding", len(numbers)) as progress:
             for first in range(0, len(numbers), _BLOCK):
                 block = np.asarray(numbers[first : first + _BLOCK], np.int64)
-                self._fetch(block)
+                self.bad.update(self._fetch(block)[2])
                 progress.update(len(block))
 
     def read(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,45 +67,41 @@ class LazyImages:
         Raises:
           DataError: one of them cannot be used, and others are not to take its place.
         """
-        found = self._fetch(numbers)
-        for number in sorted(self.bad.keys() & set(numbers.tolist())):
-            self._report(number)
-        return found
+        images, labels, failures = self._fetch(numbers)
+        for number, error in failures.items():
+            problem = f"{printable(self._name(number))} {error}"
+            if not self.skip:
+                self.on_failure(number)
+                raise DataError(f"{problem}. --skip_corrupt goes on without it.")
+            with self._lock:
+                new = number not in self.bad
+                self.bad[number] = error
+            if new:
+                self.on_failure(number)
+                if len(self.bad) <= _NAMED:
+                    warnings.warn(f"skipped: {problem} ({len(self.bad)} so far)", stacklevel=2)
+        return images, labels
 
-    def _report(self, number: int) -> None:
-        """Names an image that cannot be used; where that is an error, it is tried again when it is next needed."""
-        with self._lock:
-            error = self.bad[number] if self.skip else self.bad.pop(number, None)
-            new = number not in self._reported
-            self._reported.add(number)
-        if new:
-            self.on_failure(number)
-        problem = f"{printable(self._name(number))} {error}"
-        if not self.skip:
-            raise DataError(f"{problem}. --skip_corrupt goes on without it.")
-        if new and len(self._reported) <= _NAMED:
-            warnings.warn(f"skipped: {problem} ({len(self.bad)} so far)", stacklevel=2)
-
-    def _fetch(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        missing = numbers if self._store is None else self._store.missing(numbers)
-        decoded = list(self._pool.map(self._decode_one, missing.tolist()))
+    def _fetch(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
+        """Images, labels, and what is wrong with those that cannot be used, which are black."""
+        missing = (numbers if self._store is None else self._store.missing(numbers)).tolist()
+        decoded = list(self._pool.map(self._decode_one, missing))
+        failures = {number: error for number, (_, _, error) in zip(missing, decoded, strict=True) if error}
         if self._store is not None:
-            return self._store.pixels[numbers], self._store.labels[numbers]
-        images = np.asarray([image for image, _ in decoded], np.uint8).reshape(-1, *self.shape)
-        return images, np.asarray([label for _, label in decoded], np.int32)
+            return self._store.pixels[numbers], self._store.labels[numbers], failures
+        images = np.asarray([image for image, _, _ in decoded], np.uint8).reshape(-1, *self.shape)
+        return images, np.asarray([label for _, label, _ in decoded], np.int32), failures
 
-    def _decode_one(self, number: int) -> tuple[np.ndarray, int]:
-        """The image and its label, or into the store; black where it cannot be used."""
+    def _decode_one(self, number: int) -> tuple[np.ndarray, int, DataError | None]:
+        """An image, or into the store."""
         try:
             image, label = self._decode(number)
         except DataError as error:
-            with self._lock:
-                self.bad[number] = error
-            return np.zeros(self.shape, np.uint8), 0
+            return np.zeros(self.shape, np.uint8), 0, error
         if self._store is None:
-            return image, label
+            return image, label, None
         self._store.put(number, image, label)
-        return image[:0], label  # no need to hold on to it
+        return image[:0], label, None  # no need to hold on to it
 
 
 class LazySource:
