@@ -23,12 +23,14 @@ from glow_tf.interface import ImageModel
 from glow_tf.latents.flatten import flatten_latents
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.prior import TopPrior
+from glow_tf.layers.products import Arithmetic
 from glow_tf.layers.split import Split
 
 _PRECISIONS = {
-    "float32": (tf.float32, tf.float32),
-    "bfloat16": (tf.float32, tf.bfloat16),
-    "float64": (tf.float64, tf.float64),
+    "float32": (tf.float32, Arithmetic(tf.float32)),
+    "tf32": (tf.float32, Arithmetic(tf.float32, tf32=True)),
+    "bfloat16": (tf.float32, Arithmetic(tf.bfloat16)),
+    "float64": (tf.float64, Arithmetic(tf.float64)),
 }
 
 
@@ -41,7 +43,8 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
     Args:
       config: a GlowConfig, or a dict of its fields.
       memory: what training keeps for the gradient: "store", "checkpoint" or "reversible" (see memory.py).
-      precision: "float32"; "bfloat16" runs the coupling networks' matrix products in bfloat16 for likelihoods and
+      precision: "float32"; "tf32" lets GPUs round the operands of the coupling networks' matrix products to TF32 for
+        likelihoods and training; "bfloat16" runs the coupling networks' matrix products in bfloat16 for likelihoods and
         training, and all else in float32, also encoding and decoding, which stay exact; "float64" is for checking.
       seed: the initial weights are a function of it.
       jit: whether XLA compiles the levels' loops, once for every batch size; not with precision="float64".
@@ -72,7 +75,7 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
         self.memory, self.precision, self.seed, self.jit = memory, precision, seed, jit
         self.dtype, self.compute_dtype = _PRECISIONS[precision]
         config, part = self.config, {"dtype": self.dtype, "seed": seed}
-        step = {
+        step: dict[str, Any] = {
             "permutation": config.flow_permutation,
             "coupling": config.flow_coupling,
             "lu_decomposed": config.lu_decomposed,

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from glow_tf.layers.coupling import Coupling
 from glow_tf.layers.coupling_net import Activations, CouplingNet, Folded
+from glow_tf.layers.products import Arithmetic, product
 from glow_tf.layers.tensors import per_pixel, shape_of
 
 
@@ -53,7 +54,7 @@ class StepMap:
 
     Args:
       coupling: whose functions and network are used, not its weights.
-      compute_dtype: of the network's matrix products.
+      arithmetic: of the network's matrix products.
 
     Attributes:
       backwards: whether a level applies its last step first.
@@ -63,9 +64,9 @@ class StepMap:
     backwards: bool
     used: tuple[str, ...]
 
-    def __init__(self, coupling: Coupling, compute_dtype: tf.DType):
+    def __init__(self, coupling: Coupling, arithmetic: Arithmetic):
         self.coupling = coupling
-        self.compute_dtype = compute_dtype
+        self.arithmetic = arithmetic
 
     def prepare(self, weights: FoldedStep, like: tf.Tensor) -> FoldedStep:
         """The weights with a folded network, for images of the size of `like`."""
@@ -75,7 +76,7 @@ class StepMap:
 
     def kept_dtype(self, name: str, dtype: tf.DType) -> tf.DType:
         """The type of a field of Kept where images are of `dtype`."""
-        return self.compute_dtype if name in Activations._fields else dtype
+        return self.arithmetic.dtype if name in Activations._fields else dtype
 
     def apply(self, weights: FoldedStep, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Kept]:
         """(the result, log_det [N] of the coupling, all that `vjp` can use)."""
@@ -95,7 +96,7 @@ class StepMap:
         activations = Activations(kept.windows, kept.hidden_1, kept.hidden_2)
         if kept.h is not None and None not in activations:
             return kept.h, activations
-        return CouplingNet.apply(weights.net, unchanged, self.compute_dtype, activations)
+        return CouplingNet.apply(weights.net, unchanged, self.arithmetic, activations)
 
     def _network_vjp(
         self, function: Callable[..., Any], weights: FoldedStep, kept: Kept, *d_of: tf.Tensor, changed: tf.Tensor
@@ -106,7 +107,7 @@ class StepMap:
             result = function(kept.h, changed)
         d_changed, d_h = tape.gradient(result, [changed, kept.h], output_gradients=list(d_of))
         activations = Activations(kept.windows, kept.hidden_1, kept.hidden_2)
-        d_unchanged, d_net = CouplingNet.vjp(weights.net, activations, d_h)
+        d_unchanged, d_net = CouplingNet.vjp(weights.net, activations, d_h, self.arithmetic)
         return d_unchanged, d_changed, d_net
 
 
@@ -192,5 +193,5 @@ def _affine_vjp(x: tf.Tensor, matrix: tf.Tensor, d_u: tf.Tensor) -> tuple[tf.Ten
     """(d_x, d_matrix, d_offset) of u = x matrix + offset per pixel."""
     channels = matrix.shape[-1]
     rows, d_rows = tf.reshape(x, [-1, channels]), tf.reshape(d_u, [-1, channels])
-    d_matrix = tf.matmul(rows, d_rows, transpose_a=True)
+    d_matrix = product(rows, d_rows, transpose_a=True)
     return per_pixel(d_u, tf.transpose(matrix)), d_matrix, tf.reduce_sum(d_rows, 0)

@@ -12,6 +12,7 @@ from glow_tf.flow.scan import scan
 from glow_tf.flow.step import FlowStep
 from glow_tf.layers.base import Part
 from glow_tf.layers.coupling import Coupling
+from glow_tf.layers.products import Arithmetic
 from glow_tf.layers.tensors import pixels, slice_step
 
 
@@ -42,7 +43,7 @@ class Level:
     name: str
     channels: int
     coupling: Coupling
-    compute_dtype: tf.DType
+    compute_dtype: Arithmetic
     differentiable = True
     jit = False
 
@@ -78,7 +79,7 @@ class Level:
         if memory not in MEMORY:
             raise ValueError(f"{self.name}: memory={memory!r} is unknown; allowed are {', '.join(MEMORY)}")
         start = self._checked(start)
-        step = kind(self.coupling, tf.as_dtype(compute_dtype or self.compute_dtype))
+        step = kind(self.coupling, Arithmetic.of(compute_dtype or self.compute_dtype))
         segments = segments_for(memory, folded.steps.matrix.shape[0])
         end, log_det = scan(step, folded.steps, start, segments, differentiable=self.differentiable, jit=self.jit)
         return end, log_det + sign * pixels(start) * folded.log_det_per_pixel
@@ -117,7 +118,7 @@ class FlowLevel(Level, Part):
         return self.step.coupling
 
     @property
-    def compute_dtype(self) -> tf.DType:
+    def compute_dtype(self) -> Arithmetic:  # type: ignore[override]
         return self.step.coupling.compute_dtype
 
     def folded(self) -> FoldedLevel:

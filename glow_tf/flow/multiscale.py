@@ -12,6 +12,7 @@ import tensorflow as tf
 from glow_tf.config import GlowConfig
 from glow_tf.flow import quantization
 from glow_tf.layers.conv import ZeroLinear
+from glow_tf.layers.products import Arithmetic
 from glow_tf.layers.squeeze import squeeze2x2, unsqueeze2x2
 
 
@@ -46,7 +47,7 @@ class MultiScaleFlow:
 
     config: GlowConfig
     dtype: tf.DType
-    compute_dtype: tf.DType
+    compute_dtype: Arithmetic
     levels: Sequence[Any]
     splits: Sequence[Any]
     prior: Any

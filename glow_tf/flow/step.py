@@ -12,6 +12,7 @@ from glow_tf.layers.base import Layer, Weights, scale_of
 from glow_tf.layers.coupling import AdditiveCoupling, AffineCoupling, Coupling
 from glow_tf.layers.invertible_conv import InvertibleConv1x1, InvertibleConv1x1LU, condition_number
 from glow_tf.layers.permutation import ReversePermutation, ShufflePermutation
+from glow_tf.layers.products import product
 from glow_tf.layers.tensors import per_example
 
 _PERMUTATIONS = {
@@ -99,7 +100,7 @@ class FlowStep(Layer):
         condition = condition_number(matrix, inverse) if learned else None
         folded = FoldedStep(
             matrix=tf.expand_dims(scale, -1) * matrix,
-            offset=tf.linalg.matvec(matrix, bias * scale, transpose_a=True),
+            offset=tf.squeeze(product(matrix, tf.expand_dims(bias * scale, -1), transpose_a=True), -1),
             inverse=inverse / tf.expand_dims(scale, -2),
             bias=bias,
             net=weights["coupling"]["net"],

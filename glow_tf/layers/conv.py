@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.layers.base import Part, Weights, normal, scale_of, zeros
+from glow_tf.layers.products import product
 from glow_tf.layers.tensors import per_pixel, shape_of
 
 TAPS = 9
@@ -90,7 +91,7 @@ def split_edge(kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def edge_bias_of(edge: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """`edge_bias` from the kernel's edge part [..., 3, 3, 1, C']: [..., 1, H, W, C']."""
     *stack, _, _, _, channels = shape_of(edge)
-    bias = tf.matmul(edge_patches(height, width, edge.dtype), tf.reshape(edge, [*stack, TAPS, channels]))
+    bias = product(edge_patches(height, width, edge.dtype), tf.reshape(edge, [*stack, TAPS, channels]))
     return tf.reshape(bias, [*stack, 1, height, width, channels])
 
 
@@ -176,4 +177,4 @@ class ZeroLinear(Part):
     @staticmethod
     def apply(weights: Weights, x: tf.Tensor) -> tf.Tensor:
         """y as a pure function of the weights and x."""
-        return (tf.matmul(x, weights["W"]) + weights["b"]) * scale_of(weights["logs"])
+        return (product(x, weights["W"]) + weights["b"]) * scale_of(weights["logs"])

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from glow_tf.layers.base import Layer, Weights
 from glow_tf.layers.coupling_net import CouplingNet
+from glow_tf.layers.products import Arithmetic
 from glow_tf.layers.tensors import per_example, shape_of
 
 
@@ -19,7 +20,8 @@ class Coupling(Layer):
     Args:
       channels: C, an even number.
       width: hidden channels of the network.
-      compute_dtype: of the network's matrix products; the layer's dtype unless given.
+      compute_dtype: of the network's matrix products: a dtype or "tf32" (see products.py); the layer's dtype unless
+        given.
     """
 
     outputs_per_channel: int
@@ -29,7 +31,7 @@ class Coupling(Layer):
         if channels % 2:
             raise ValueError(f"{self.name}: channels={channels} must be even: a coupling splits them in halves")
         half = channels // 2
-        self.compute_dtype = tf.as_dtype(compute_dtype or self.dtype)
+        self.compute_dtype = Arithmetic.of(compute_dtype or self.dtype)
         outputs = self.outputs_per_channel
         self.add_part("net", CouplingNet, half, half * outputs, width, groups=outputs)
 

@@ -23,6 +23,7 @@ from glow_tf.layers.conv import (
     patches,
     split_edge,
 )
+from glow_tf.layers.products import Arithmetic, product
 from glow_tf.layers.tensors import per_pixel, shape_of
 
 
@@ -102,43 +103,44 @@ class CouplingNet(Part):
 
     @staticmethod
     def apply(
-        folded: Folded, x: tf.Tensor, compute_dtype: tf.DType, kept: Activations = NOTHING_KEPT
+        folded: Folded, x: tf.Tensor, arithmetic: Arithmetic, kept: Activations = NOTHING_KEPT
     ) -> tuple[tf.Tensor, Activations]:
-        """(h, what `vjp` needs); the matrix products run in compute_dtype, x and h stay in x's dtype.
+        """(h, what `vjp` needs); x and h stay in x's dtype, whatever the matrix products' arithmetic is.
 
         What is in `kept` from an evaluation before is not evaluated again.
         """
+        compute_dtype, tf32 = arithmetic
         first, second, bias, last = (tf.cast(matrix, compute_dtype) for matrix in folded[:4])
         windows, hidden_1, hidden_2 = kept
         if windows is None:
             windows = _windows_and_ones(tf.cast(x, compute_dtype))
         if hidden_1 is None:
             # first has its bias as a row; adding a zero one lets TensorFlow fuse the relu into the product
-            hidden_1 = tf.nn.relu(tf.nn.bias_add(tf.matmul(windows, first), tf.zeros_like(bias)))
+            hidden_1 = tf.nn.relu(tf.nn.bias_add(product(windows, first, tf32=tf32), tf.zeros_like(bias)))
         if hidden_2 is None:
-            hidden_2 = tf.nn.relu(tf.nn.bias_add(tf.matmul(hidden_1, second), bias))
-        taps = _as_image(tf.cast(tf.matmul(hidden_2, last), x.dtype), x)
+            hidden_2 = tf.nn.relu(tf.nn.bias_add(product(hidden_1, second, tf32=tf32), bias))
+        taps = _as_image(tf.cast(product(hidden_2, last, tf32=tf32), x.dtype), x)
         return overlap_add(taps) + folded.last_bias, Activations(windows, hidden_1, hidden_2)
 
     @staticmethod
-    def vjp(folded: Folded, kept: Activations, d_h: tf.Tensor) -> tuple[tf.Tensor, Folded]:
+    def vjp(folded: Folded, kept: Activations, d_h: tf.Tensor, arithmetic: Arithmetic) -> tuple[tf.Tensor, Folded]:
         """(d_x, gradients of `folded`) for the output's gradient d_h [N, H, W, C']."""
-        compute_dtype = kept.windows.dtype
+        compute_dtype, tf32 = arithmetic
         first, second, _, last, _ = (tf.cast(matrix, compute_dtype) for matrix in folded)
         taps = mirrored_patches(d_h)
         taps = tf.cast(tf.reshape(taps, [-1, taps.shape[-1]]), compute_dtype)
-        d_2 = tf.raw_ops.ReluGrad(gradients=tf.matmul(taps, last, transpose_b=True), features=kept.hidden_2)
-        d_1 = tf.raw_ops.ReluGrad(gradients=tf.matmul(d_2, second, transpose_b=True), features=kept.hidden_1)
+        d_2 = tf.raw_ops.ReluGrad(gradients=product(taps, last, transpose_b=True, tf32=tf32), features=kept.hidden_2)
+        d_1 = tf.raw_ops.ReluGrad(gradients=product(d_2, second, transpose_b=True, tf32=tf32), features=kept.hidden_1)
         gradients = Folded(
-            first=tf.matmul(tf.transpose(kept.windows), d_1),
-            second=tf.matmul(kept.hidden_1, d_2, transpose_a=True),
+            first=product(tf.transpose(kept.windows), d_1, tf32=tf32),
+            second=product(kept.hidden_1, d_2, transpose_a=True, tf32=tf32),
             second_bias=tf.raw_ops.BiasAddGrad(out_backprop=d_2),
             # the transpose of the product that is wanted takes two thirds of its time: the wide side stays contiguous
-            last=tf.transpose(tf.matmul(taps, kept.hidden_2, transpose_a=True)),
+            last=tf.transpose(product(taps, kept.hidden_2, transpose_a=True, tf32=tf32)),
             last_bias=tf.reduce_sum(d_h, 0, keepdims=True),
         )
         from_windows = first.shape[0] - TAPS - 1
-        d_windows = tf.matmul(d_1, first[:from_windows], transpose_b=True)
+        d_windows = product(d_1, first[:from_windows], transpose_b=True, tf32=tf32)
         d_x = mirrored_overlap_add(_as_image(tf.cast(d_windows, d_h.dtype), d_h))
         return d_x, Folded(*(tf.cast(gradient, d_h.dtype) for gradient in gradients))
 

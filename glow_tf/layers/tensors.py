@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from glow_tf.layers.products import product
+
 
 def per_example(x: tf.Tensor, value: tf.Tensor | float) -> tf.Tensor:
     """`value` once for every example of x: shape [N]."""
@@ -20,7 +22,7 @@ def pixels(x: tf.Tensor) -> tf.Tensor:
 
 def per_pixel(x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     """Every pixel's channels times `matrix` [C, C']: [N, H, W, C] -> [N, H, W, C']."""
-    y = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), matrix)
+    y = product(tf.reshape(x, [-1, x.shape[-1]]), matrix)
     return tf.reshape(y, [*shape_of(x)[:-1], matrix.shape[-1]])
 
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from glow_tf.layers.coupling_net import CouplingNet
+from glow_tf.layers.products import Arithmetic
 from tests.layers.test_conv import normal, reference_conv
 from tests.random_weights import perturb
 from tests.tolerances import NETWORK
@@ -30,7 +31,7 @@ def reference(net, x):
 
 
 def folded(net, x, compute_dtype=tf.float64):
-    return CouplingNet.apply(net.fold(net.weights(), *x.shape[1:3]), x, compute_dtype)[0]
+    return CouplingNet.apply(net.fold(net.weights(), *x.shape[1:3]), x, Arithmetic.of(compute_dtype))[0]
 
 
 @shapes
@@ -52,8 +53,8 @@ def test_vjp(shape, out, width, groups):
 
     with tf.GradientTape() as tape:
         fold = net.fold(net.weights(), *shape[1:3])
-    _, kept = CouplingNet.apply(fold, x, tf.float64)
-    d_x, d_fold = CouplingNet.vjp(fold, kept, d_h)
+    _, kept = CouplingNet.apply(fold, x, Arithmetic(tf.float64))
+    d_x, d_fold = CouplingNet.vjp(fold, kept, d_h, Arithmetic(tf.float64))
     ours = [d_x, *tape.gradient(list(fold), list(net.trainable_variables), output_gradients=list(d_fold))]
     for a, b in zip(ours, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=NETWORK["gradient"][0], atol=NETWORK["gradient"][0])
