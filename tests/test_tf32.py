@@ -100,10 +100,13 @@ def test_every_product_on_the_way_must_be_exact():
     with emulated(split=False, which=lambda i: False) as count:
         assert difference(there_and_back(glow, x, noise), wanted) == 0
     assert count[0] >= 2 * (2 * 6 + 3)  # both ways: two steps, a split, a prior
+    moved = []
     for one in range(count[0]):
         with emulated(split=False, which=functools.partial(operator.eq, one)):
-            moved = difference(there_and_back(glow, x, noise), wanted)
-        assert moved > TF32["latents"][0], f"product {one} of {count[0]} may be rounded"
+            moved.append(difference(there_and_back(glow, x, noise), wanted))
+    used = [value for value in moved if value > 0]
+    assert len(used) == count[0] - 2  # the way back has no use for the affine maps' offsets, which come with them
+    assert min(used) > TF32["latents"][0]
 
 
 def loss_and_gradients(glow, x, noise, memory):
