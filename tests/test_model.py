@@ -371,7 +371,7 @@ def test_configuration_as_a_dict():
     ("options", "message"),
     [
         ({"memory": "none"}, "memory='none': allowed are store, checkpoint, reversible"),
-        ({"precision": "float16"}, "precision='float16': allowed are float32, bfloat16, float64"),
+        ({"precision": "float16"}, "precision='float16': allowed are float32, tf32, bfloat16, float64"),
     ],
 )
 def test_constructor_refuses(options, message):
