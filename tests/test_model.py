@@ -13,6 +13,7 @@ import tensorflow as tf
 import glow_tf
 from glow_tf import Glow, GlowConfig, flatten_latents, unflatten_latents
 from glow_tf.flow.memory import MEMORY
+from tests.near import assert_near
 from tests.random_weights import label_of, noise_for, perturb, random_glow, random_images
 from tests.tolerances import MODEL
 
@@ -73,11 +74,11 @@ def test_encode_inverts_decode(name):
     x = glow.decode_continuous(eps, y)
     again, log_det, *_ = glow.to_latents(x, y)
     back, other_log_det = glow.from_latents(eps, y)
-    tolerance = MODEL["bfloat16" if "bfloat16" in name else "latents"][0]
-    for ours, wanted in zip(again, eps, strict=True):
-        np.testing.assert_allclose(ours, wanted, atol=tolerance)
-    np.testing.assert_allclose(back, x, atol=MODEL["latents"][0])
-    np.testing.assert_allclose(other_log_det, -log_det, atol=tolerance * glow.config.dimensions)
+    tolerance = MODEL["bfloat16" if "bfloat16" in name else "latents"]
+    for i, (ours, wanted) in enumerate(zip(again, eps, strict=True)):
+        assert_near(f"eps[{i}]", ours, wanted, tolerance)
+    assert_near("the image again", back, x, MODEL["latents"])
+    assert_near("log_det per dimension", other_log_det, -log_det, tolerance, floor=glow.config.dimensions)
 
 
 @pytest.mark.parametrize("bits", [1, 5])
@@ -122,7 +123,7 @@ def test_one_image_and_many():
     x, _, noise = inputs(glow, 5)
     together = glow.log_prob(x, noise=noise)
     alone = tf.concat([glow.log_prob(x[i : i + 1], noise=noise[i : i + 1]) for i in range(5)], 0)
-    np.testing.assert_allclose(alone, together, rtol=MODEL["latents"][0])
+    assert_near("log_prob", alone, together, MODEL["latents"])
     assert glow.encode(x[:0])[0].shape[0] == 0
 
 
@@ -149,7 +150,7 @@ def test_log_prob_is_the_change_of_variables(name):
     latent = np.asarray(flatten_latents(glow.encode(x, y, noise)))[0]
     base = -0.5 * np.sum(latent**2 + math.log(2 * math.pi))
     wanted = base + np.linalg.slogdet(jacobian)[1] - d * math.log(config.n_bins)
-    np.testing.assert_allclose(glow.log_prob(x, y, noise), [wanted], atol=MODEL["numeric"][0])
+    assert_near("log_prob", glow.log_prob(x, y, noise), [wanted], MODEL["numeric"])
 
 
 @every_model
@@ -159,16 +160,15 @@ def test_bits_per_dim_and_losses(name):
     x, y, noise = inputs(glow)
     log_prob = np.asarray(glow.log_prob(x, y, noise))
     bits = -log_prob / (config.dimensions * math.log(2))
-    rtol = MODEL["latents"][0]
-    np.testing.assert_allclose(glow.bits_per_dim(x, y, noise), bits, rtol=rtol)
+    assert_near("bits_per_dim", glow.bits_per_dim(x, y, noise), bits, MODEL["latents"])
     losses = glow.losses(tf.constant(x), None if y is None else tf.constant(y), tf.constant(noise))
     assert set(losses) == {"loss", "bits_x", "bits_y", "pred_error"}
-    np.testing.assert_allclose(losses["bits_x"], bits, rtol=rtol)
-    np.testing.assert_allclose(losses["loss"], losses["bits_x"] + config.weight_y * losses["bits_y"], rtol=rtol)
+    assert_near("bits_x", losses["bits_x"], bits, MODEL["latents"])
+    assert_near("loss", losses["loss"], losses["bits_x"] + config.weight_y * losses["bits_y"], MODEL["latents"])
     if config.has_classifier:
         logits = np.asarray(glow.classify(x, noise), np.float64)
         log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-        np.testing.assert_allclose(losses["bits_y"], -log_p[range(3), y] / math.log(2), rtol=1e-4)
+        assert_near("bits_y", losses["bits_y"], -log_p[range(3), y] / math.log(2), MODEL["latents"])
         np.testing.assert_array_equal(losses["pred_error"], (logits.argmax(1) != y).astype(float))
     else:
         np.testing.assert_array_equal(losses["bits_y"], np.zeros(3))
@@ -183,8 +183,8 @@ def test_float64_and_bfloat16_are_the_same_model():
             variable.assign(tf.cast(plain.named_variables()[name], variable.dtype))
     x, _, noise = inputs(plain)
     wanted = plain.bits_per_dim(x, noise=noise)
-    np.testing.assert_allclose(exact.bits_per_dim(x, noise=noise), wanted, rtol=MODEL["latents"][0])
-    np.testing.assert_allclose(rounded.bits_per_dim(x, noise=noise), wanted, rtol=MODEL["bfloat16"][0])
+    assert_near("bits_per_dim", exact.bits_per_dim(x, noise=noise), wanted, MODEL["latents"])
+    assert_near("bits_per_dim", rounded.bits_per_dim(x, noise=noise), wanted, MODEL["bfloat16 bits"])
     assert np.any(rounded.bits_per_dim(x, noise=noise) != wanted)
     assert all(v.dtype in (tf.float32, tf.bool) for v in rounded.variables)
 
@@ -192,8 +192,8 @@ def test_float64_and_bfloat16_are_the_same_model():
 def test_memory_modes_give_one_likelihood():
     x, _, noise = inputs(model("affine"))
     values = [model("affine").losses(tf.constant(x), None, tf.constant(noise), memory=m)["loss"] for m in MEMORY]
-    for value in values[1:]:
-        np.testing.assert_allclose(value, values[0], rtol=MODEL["latents"][0])
+    for memory, value in zip(MEMORY, values, strict=True):
+        assert_near(f"loss with memory={memory!r}", value, values[0], MODEL["latents"])
 
 
 def test_labels_matter():
@@ -202,7 +202,7 @@ def test_labels_matter():
     zero, one = (glow.log_prob(x, np.full(3, label), noise) for label in (0, 1))
     assert np.all(zero != one)
     mixed = glow.log_prob(x, [0, 1, 0], noise)
-    np.testing.assert_allclose(mixed, [zero[0], one[1], zero[2]], rtol=MODEL["latents"][0])
+    assert_near("log_prob", mixed, [zero[0], one[1], zero[2]], MODEL["latents"])
     flat = unflatten_latents(glow.config, np.zeros([2, glow.config.dimensions], np.float32))
     assert np.any(glow.decode_continuous(flat, [0, 0]) != glow.decode_continuous(flat, [1, 1]))
 
@@ -211,7 +211,7 @@ def test_classify_takes_the_middle_of_the_bin():
     glow = model("classes")
     x, _, _ = inputs(glow)
     middle = np.full(x.shape, 0.5 / 256, np.float32)
-    np.testing.assert_allclose(glow.classify(x), glow.classify(x, middle), rtol=MODEL["latents"][0])
+    assert_near("logits", glow.classify(x), glow.classify(x, middle), MODEL["latents"])
     assert glow.classify(x).shape == [3, 3]
 
 
@@ -355,7 +355,7 @@ def test_public_methods_inside_a_function():
     x, y, noise = inputs(glow)
     traced = tf.function(lambda x, y, noise: (glow.log_prob(x, y, noise), glow.decode(glow.encode(x, y), y)))
     log_prob, image = traced(tf.constant(x), tf.constant(y), tf.constant(noise))
-    np.testing.assert_allclose(log_prob, glow.log_prob(x, y, noise), rtol=MODEL["latents"][0])
+    assert_near("log_prob", log_prob, glow.log_prob(x, y, noise), MODEL["latents"])
     np.testing.assert_array_equal(image, x)
 
 

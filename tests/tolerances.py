@@ -1,104 +1,192 @@
-"""How near the original's numbers we must come, with the reason for each. None is loosened to make a test pass.
+"""How near two evaluations must come. Every bound is arithmetic; none is what one machine happened to show.
 
-The golden numbers were computed in float32 by another order of summation. float32 keeps 2**-24 = 6e-8 relative; a value
-that went through a few hundred additions and products of such numbers differs by some 1e-6 of its scale.
+    allowed = 2 sqrt(n) u A
+
+u: the unit roundoff of the format that rounds: 2**-53 for float64, 2**-24, float32, 2**-11, float16 and TF32, 2**-8, bfloat16.
+
+n: how many roundings lie on one path to a result, in both evaluations together. Another order of addition, other vector
+widths, fused multiply-adds, another number of threads or another kernel change each rounding, and not their number. A
+rounding's relative error is spread over [-u, u], so its standard deviation is u / sqrt(3) at most, and sqrt(n) as much
+after n independent ones: the bound is 3.5 standard deviations where every significand is just above a power of two, and
+5 for the usual ones (Higham and Mary, SIAM J. Sci. Comput. 41, 2019, have sqrt(n) from the same assumption). A sum of m
+products of mixed signs counts as m / 2 + 1 roundings (`products`): the squares of its partial sums are half the square
+of the result on average, and the products' own roundings count as one together.
+
+A: the amplification, how much of the compared scale a relative error on the way is worth. It is a condition number
+where a map is undone, a ratio of magnitudes where terms cancel, and below 1 where only a share of the scale is computed
+so. It is reckoned from the weights and inputs of the tests, which their seeds fix.
+
+A bound that two evaluations of a discontinuous function share (a relu's gradient, a rounding to bfloat16) covers one
+value on the other side: a bfloat16 that is rounded to its neighbour has moved by 2 u, as after one more rounding.
 """
 
-GOLDEN = {
-    # kind: (largest relative difference, why); relative to the largest magnitude of the array compared
-    "bits": (
-        2e-6,
-        "a sum of about 1e3 float32 terms; a float64 replica differs by up to 3e-6 absolute at 8 bits/dim",
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "tf32": 2.0**-11, "bfloat16": 2.0**-8}
+
+
+class Tolerance(NamedTuple):
+    """The largest difference, relative to the scale that `assert_near` of tests/near.py takes; and why."""
+
+    allowed: float
+    why: str
+
+
+def rounded(dtype: str, n: float, amplification: float, why: str) -> Tolerance:
+    """After n roundings to `dtype`, in both evaluations together, whose errors count `amplification` times."""
+    allowed = 2 * math.sqrt(n) * UNIT_ROUNDOFF[dtype] * amplification
+    return Tolerance(allowed, f"2 sqrt({n:.0f}) u A for {dtype}, A = {amplification:g}: {why}")
+
+
+def products(m: float) -> float:
+    """Roundings of a sum of m products."""
+    return m / 2 + 1
+
+
+def network(channels: float, width: int) -> float:
+    """Roundings of a coupling network: windows of 9 C / 2 values with indicator and bias, width twice, nine taps."""
+    return products(9 * channels / 2 + 10) + 2 * products(width) + products(9) + 3
+
+
+def step(channels: float, width: int) -> float:
+    """Roundings of a flow step: the product that mixes the channels, the network, sigmoid, scale, shift and offset."""
+    return products(channels) + network(channels, width) + 8
+
+
+# What the network of a coupling rounds to bfloat16 on one path: input and first matrix, product, bias; second matrix,
+# product, bias; last matrix, product. Everything around it is float32 or float64.
+BFLOAT16_NETWORK = 9
+# In the network's gradient: forward as above, then the gradient's taps, two products, and the weight's own.
+BFLOAT16_GRADIENT = BFLOAT16_NETWORK + 5
+# Of the first, products and biases: a graph may fuse them, and then rounds once.
+BFLOAT16_PRODUCTS = 5
+
+
+# The golden cases. The largest, edge32, has 3 levels of 4 steps, 64 wide, and 32 * 32 * 3 values an image.
+_THROUGH = 4 * sum(products(channels) + 6 for channels in (12, 24, 48))
+_NETWORKS = 4 * sum(network(channels, 64) for channels in (12, 24, 48))
+# Every value goes through the first; the networks add a tenth of the scale.
+_VALUE = 2 * (_THROUGH + 0.1**2 * _NETWORKS)
+_GRADIENT = 2 * (2 * _THROUGH + 2 * network(12, 64) + products(2 * 16 * 16))  # there, back, and a sum over pixels
+_UPDATES = 12 * _GRADIENT
+
+GOLDEN = {  # relative to the largest magnitude of the array
+    "bits": rounded("float32", 2 * 3072 / 8 / 3, 1, "a sum of 3072 in 8 lanes, whose partial sums grow"),
+    "latents": rounded("float32", _VALUE, 1, "12 steps of near-rotations; networks add a tenth of the scale"),
+    "decoded": rounded("float32", _VALUE, 1, "as latents, the other way"),
+    "gradients": rounded("float32", _GRADIENT, 3, "there and back, a sum over 512 pixels; exp(3 logs) gives the 3"),
+    "initialisation": rounded(
+        "float32",
+        2 * (2 * step(12, 16) + 2 * step(24, 16) + 32 * 64 / 8 / 3),
+        3,
+        "4 steps, then means of 2048 values in 8 lanes; b = -mean counts relative to the deviation, a third of it",
     ),
-    "latents": (
-        3e-6,
-        "up to 12 steps of float32; a float64 replica differs by less than 1e-5 absolute at 4 sigma",
-    ),
-    "decoded": (3e-6, "as latents, the other way"),
-    "gradients": (2e-5, "sums over batch and pixels of products of rounded activations"),
-    "initialisation": (1e-5, "means and variances of float32 activations, step after step"),
-    "training loss": (1e-5, "12 updates, each divides by the root of a small second moment"),
-    "training weights": (2e-5, "as training loss"),
-    "training slots": (
-        1e-4,
-        "second moments of gradients near zero keep the gradients' absolute error",
-    ),
+    "training loss": rounded("float32", _UPDATES, 0.5, "12 updates, from weights that are off by as much as they may"),
+    "training weights": rounded("float32", _UPDATES, 1, "12 updates, each off by the gradients' rounding"),
+    "training slots": rounded("float32", _UPDATES, 5, "squares of gradients (2), small ones beside large ones' errors"),
 }
 BIN_EDGE = 1e-5  # a continuous value this near to a bin's edge may be rounded to either bin
 
-LAYERS = {
-    # kind: (largest difference relative to the largest magnitude, which counts as 1 if smaller; why)
-    "inverse float32": (2e-5, "a few dozen roundings of 6e-8, times the condition number of a perturbed rotation (10)"),
-    "inverse float64": (1e-12, "as float32, with roundings of 1e-16 and room for three steps"),
-    "log-det": (1e-10, "an LU decomposition of a 24 x 24 Jacobian in float64"),
-    "tf.function": (1e-12, "float64; the graph's optimiser may change the order of additions"),
-    "bfloat16": (2e-2, "bfloat16 keeps 2**-8 = 4e-3 relative; three layers, small cancellations"),
-    "extreme": (1e-4, "as inverse float32, where the coupling's scale may be small: up to 10 sigma into the sigmoid"),
+# Layers of tests/layers/registry.py: up to 3 steps of 4 channels, 5 wide. test_log_det_is_that_of_the_jacobian checks
+# that no example's condition number is above CONDITION; the scales of x and y differ by up to 2 more.
+CONDITION = 5
+_LEVEL = 2 * 3 * step(4, 5)
+
+LAYERS = {  # relative to the largest magnitude, at least 1
+    "inverse float32": rounded("float32", _LEVEL, 2 * CONDITION, "3 steps, undone; condition 5, scales 2"),
+    "inverse float64": rounded("float64", _LEVEL, 2 * CONDITION, "3 steps, undone; condition 5, scales 2"),
+    "log-det": rounded("float64", 2 * 3 * step(4, 5) + products(24), 24 * CONDITION, "a trace of 24 relative errors"),
+    "tf.function": rounded("float64", _LEVEL, 2 * CONDITION, "3 steps twice, in two orders of addition"),
+    "bfloat16": rounded("bfloat16", BFLOAT16_NETWORK, 0.25, "a network's outputs, up to 0.6 where x is 2.4"),
+    "tf.function bfloat16": rounded(
+        "bfloat16", 2 * BFLOAT16_PRODUCTS, 0.25, "as bfloat16; products and biases fused or not"
+    ),
+    "extreme": rounded("float32", _LEVEL, 50, "at 10 sigma Split's mean is 50 times what its scale leaves of a latent"),
 }
 
-NETWORK = {
-    # kind: (largest difference, absolute and relative; why); float64, magnitudes around 1
-    "value": (1e-12, "sums of up to 64 products in another order"),
-    "gradient": (1e-11, "as value, three sums deep"),
-    "std": (1e-4, "the original adds 1e-6 to a standard deviation that is as small as 0.01 here"),
-    "bfloat16": (3e-2, "three products of numbers rounded to 4e-3"),
+# A network of 6 channels in, 5 wide, and convolutions of 7 channels; float64.
+_NETWORK = 2 * network(14, 5)
+
+NETWORK = {  # relative to the largest magnitude, at least 1
+    "value": rounded("float64", _NETWORK, 10, "the largest of 24 to 70 terms of mixed signs is a tenth of their sum"),
+    "gradient": rounded("float64", 3 * _NETWORK, 10, "there, back, and a sum over pixels"),
+    "std": Tolerance(1e-6 / 0.01, "the original adds 1e-6 to a standard deviation that is as small as 0.01 here"),
+    "bfloat16": rounded("bfloat16", BFLOAT16_NETWORK, 1, "a network in float32 and in bfloat16"),
 }
 
-LEVEL = {
-    # kind: (largest difference; why). Gradients: relative to the largest magnitude of each gradient
-    "value": (1e-11, "float64: actnorm and permutation are folded into one product, a few dozen roundings a step"),
-    "bfloat16": (3e-2, "the folded product rounds otherwise, which may move a number to the next bfloat16: 4e-3"),
-    "gradient float64": (1e-10, "the project's own claim, at 32 steps too"),
-    "gradient float32": (1e-4, "the project's own claim, at 32 steps too"),
-    "gradient bfloat16": (1e-1, "not rounding but bias: every activation and product has 4e-3, against float32"),
+POINTS = {  # of single layers, at points worked out by hand; relative to the largest magnitude, at least 1
+    "float64": rounded("float64", 2 * 2 * products(4) + 8, 3, "two products of 4 terms or a few operations, up to 3"),
+    "offset 300": rounded("float64", 2 * products(128), 100, "128 numbers of 300, divided by a deviation of 3"),
+    "epsilon": Tolerance(1e-6, "the original adds 1e-6 to a standard deviation of 3, which is a third of this"),
+    "exp of 14": rounded("float32", 6, 14, "a logarithm of 14 is rounded; exp takes absolute errors to relative ones"),
 }
 
-JIT = {
-    # kind: (largest difference relative to the largest magnitude, which counts as 1 if smaller; why); float32
-    "value": (1e-5, "XLA fuses and adds in another order: a few dozen roundings of 6e-8, times perturbed weights"),
-    "gradient": (2e-5, "as GOLDEN gradients"),
+LEVEL = {  # values relative to the largest magnitude, at least 1; gradients to the largest magnitude of each
+    "value": rounded("float64", _LEVEL, 2 * CONDITION, "3 steps; actnorm and permutation are one product or two"),
+    "initialised": rounded("float64", _LEVEL, 100, "as value, divided by deviations of 0.1 and less"),
+    "bfloat16": rounded("bfloat16", 3 * 2 * BFLOAT16_PRODUCTS, 0.25, "3 networks, outputs up to 0.6 where x is 2.4"),
+    "gradient float64": rounded("float64", 4 * 32 * step(8, 16), 5, "32 steps there and back, twice; condition 5"),
+    "gradient float32": rounded("float32", 4 * 32 * step(8, 16), 5, "32 steps there and back, twice; condition 5"),
 }
 
-TF32 = {
-    # kind: (largest difference; why)
-    "exact product": (1e-6, "relative to the largest element: sums of up to 300 products with roundings of 6e-8"),
-    "latents": (5e-6, "two steps there and back: a few dozen roundings of 6e-8 of latents up to 4"),
-    "loss": (1e-5, "bits/dim: a sum of a few hundred float32 terms"),
-    "exact gradient": (2e-5, "as GOLDEN gradients"),
-    "gradient": (1e-2, "TF32 keeps 2**-11 = 5e-4 of every operand; six products one after another"),
+JIT = {  # float32, relative to the largest magnitude, at least 1
+    "value": rounded("float32", _LEVEL, CONDITION, "XLA fuses and adds in another order; condition 5"),
+    "gradient": rounded("float32", _GRADIENT, 3.5, "as GOLDEN gradients, fused and added in another order"),
 }
 
-MODEL = {
-    # kind: (largest difference; why)
-    "latents": (2e-5, "float32: a few dozen roundings of 6e-8 of latents up to 4, times perturbed weights' condition"),
-    "bfloat16": (2e-2, "the network sees an input that is rounded otherwise, by one bfloat16 step of 4e-3 at worst"),
-    "recovered": (1e-4, "float32: 32 steps there and back, each with roundings of 6e-8 times a scale of up to e"),
-    "numeric": (1e-5, "central differences of 1e-6: their error is 1e-10 relative for each of 32 columns, times 256"),
+# Models of tests/random_weights.py: 2 levels of 2 steps, 12 and 24 channels, 4 wide.
+_MODEL = 2 * 2 * (step(12, 4) + step(24, 4))
+
+MODEL = {  # relative to the largest magnitude, at least 1
+    "latents": rounded("float32", _MODEL, 5, "4 steps, undone, with perturbed weights of condition 5"),
+    "bfloat16": rounded("bfloat16", 2 * 2 * BFLOAT16_PRODUCTS, 0.35, "2 networks with outputs up to 0.35"),
+    "bfloat16 bits": rounded(
+        "bfloat16", 4 * BFLOAT16_NETWORK, 0.35 / 96**0.5 / 9, "outputs up to 0.35, a mean of 96 of 9 bits"
+    ),
+    "recovered": rounded("float32", 2 * 32 * step(8, 16), 10, "32 steps there and back, of trained weights"),
+    "numeric": rounded(
+        "float64", _MODEL, 1e6 * 4 * 32 / 100, "central differences of 1e-6, 32 columns, of 100 nats and more"
+    ),
 }
 
-BIJECTORS = {
-    # kind: (largest difference relative to the largest magnitude, which counts as 1 if smaller; why)
-    "inverse float32": (2e-5, "as LAYERS, also at 5 sigma, where the difference is taken relative to 5"),
-    "inverse float64": (1e-12, "as LAYERS, up to six perturbed steps"),
-    "log-det": (1e-10, "an LU decomposition of a 64 x 64 Jacobian in float64"),
-    "numeric log-det": (1e-5, "central differences of 1e-6: rounding and curvature make up to 1e-9 of each entry"),
-    "tf.function": (1e-12, "float64; the graph's optimiser and other batch sizes may change the order of additions"),
-    "gradient": (1e-10, "float64: the two losses' gradients are added in another order, through up to six steps"),
-    "float32 log-prob": (2e-6, "a sum of a few hundred float32 terms, relative to its value of some hundred nats"),
+# Products that a GPU would compute in TF32, emulated; the models of MODEL.
+TF32 = {  # relative to the largest magnitude
+    "exact product": rounded("float32", 2 * products(300), 1 / 3, "300 products; the largest of many sums is 3 deviations"),
+    "latents": rounded("float32", _MODEL, 2, "4 steps there and back"),
+    "loss": rounded("float32", 2 * 192 / 8 / 3 + _MODEL, 3, "bits per dimension, up to 9, of 192 values"),
+    "exact gradient": JIT["gradient"],
+    "gradient": rounded("tf32", 6, 4, "two operands of three products on the way there and back, amplified by condition 4"),
 }
 
-EXPORT = {
-    # kind: (largest difference relative to the largest magnitude, which counts as 1 if smaller; why)
-    "log_prob": (2e-6, "the same float32 operations; weights folded one by one, and graphs optimised otherwise"),
-    "bits_per_dim": (2e-6, "as log_prob"),
-    "encode": (1e-5, "as log_prob; in single latents perturbed weights amplify a few dozen roundings of 6e-8"),
-    "images": (1e-3, "the share of values that the rounding of latents moves over the edge of a bin"),
+# Bijectors of tests/bijectors/registry.py: steps as LAYERS, models of 2 levels with 1 step, 16 numbers.
+_SUM = _LEVEL + 2 * products(96)
+
+BIJECTORS = {  # relative to the largest magnitude, at least 1
+    "inverse float32": LAYERS["inverse float32"],
+    "inverse float64": LAYERS["inverse float64"],
+    "any shape": rounded("float64", _LEVEL, 100, "as inverse, of any sizes and weights"),
+    "log-det": LAYERS["log-det"],
+    "numeric log-det": rounded("float64", _LEVEL, 1e6 * 4 * 32, "central differences of 1e-6 of numbers up to 4"),
+    "tf.function": LAYERS["tf.function"],
+    "gradient": rounded("float64", 3 * _LEVEL, 10, "two losses' gradients, added in another order"),
+    "float32 log-prob": rounded("float32", _SUM, 1, "a density of up to 96 numbers: 3 steps and a sum"),
+    "float32 samples": rounded("float32", _LEVEL, 10, "a latent taken there, or there and back"),
+    "bfloat16 log-prob": rounded("bfloat16", BFLOAT16_NETWORK, 0.1, "a network in float32 and in bfloat16, 16 numbers"),
 }
 
-RANKS = {
-    # kind: (largest difference relative to the largest magnitude of each array; why)
-    "float32": (1e-5, "20 steps; means over the ranks' halves round otherwise, 6e-8 each; 2e-6 was seen"),
-    "first step": (2e-5, "as GOLDEN gradients; the reference is a difference of two moments"),
-    "fp16": (1e-3, "fp16 keeps 2**-11 = 5e-4 of a gradient on its way there, and of the sum on its way back"),
-    "whole run": (1e-4, "as float32, with moments of small gradients in which a rounding counts for more"),
+EXPORT = {  # relative to the largest magnitude, at least 1; images: share of values
+    "log_prob": rounded("float32", 2 * 192 / 8 / 3 + _MODEL, 0.5, "192 terms; the latents' errors average out"),
+    "bits_per_dim": rounded("float32", 2 * 192 / 8 / 3 + _MODEL, 0.5, "as log_prob"),
+    "encode": rounded("float32", _MODEL, 3, "as MODEL latents, relative to the largest"),
+    "images": Tolerance(1e-3, "the share of values that the rounding of latents moves over the edge of a bin"),
+}
+
+RANKS = {  # relative to the largest magnitude of each array
+    "float32": rounded("float32", 20 * _LEVEL, 1, "20 updates; means over the ranks' halves are rounded otherwise"),
+    "first step": rounded("float32", _GRADIENT, 3, "as GOLDEN gradients; the reference is a difference of two moments"),
+    "fp16": rounded("float16", 2, 1, "a gradient on its way there, and the sum on its way back"),
+    "whole run": rounded("float32", 160 * _LEVEL, 4, "160 updates, moments of small gradients among them"),
 }

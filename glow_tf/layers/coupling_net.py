@@ -120,7 +120,7 @@ class CouplingNet(Part):
         if hidden_2 is None:
             hidden_2 = tf.nn.relu(tf.nn.bias_add(product(hidden_1, second, tf32=tf32), bias))
         taps = _as_image(tf.cast(product(hidden_2, last, tf32=tf32), x.dtype), x)
-        return overlap_add(taps) + folded.last_bias, Activations(windows, hidden_1, hidden_2)
+        return _plus_bias(overlap_add(taps), folded.last_bias), Activations(windows, hidden_1, hidden_2)
 
     @staticmethod
     def vjp(folded: Folded, kept: Activations, d_h: tf.Tensor, arithmetic: Arithmetic) -> tuple[tf.Tensor, Folded]:
@@ -169,6 +169,17 @@ def _of_rank(vector: tf.Tensor, rank: int) -> tf.Tensor:
     """A vector [C], or stacked ones [K, C], as [..., 1, C] of this rank, to be multiplied with what has C last."""
     *stack, channels = shape_of(vector)
     return tf.reshape(vector, [*stack, *[1] * (rank - len(stack) - 1), channels])
+
+
+def _plus_bias(h: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """h [N, H, W, C] plus a bias per position [1, H, W, C], as one rounded sum wherever it is traced.
+
+    Not `h + bias`: where all sizes are known, TensorFlow's optimiser joins additions into one AddN, and an additive
+    coupling's z + h would be summed in another order than the h of its inverse, z - h.
+    """
+    batch, height, width, channels = shape_of(h)
+    rows = tf.reshape(h, [batch, height * width * channels])
+    return tf.reshape(tf.nn.bias_add(rows, tf.reshape(bias, [-1])), [batch, height, width, channels])
 
 
 def _as_image(rows: tf.Tensor, like: tf.Tensor) -> tf.Tensor:

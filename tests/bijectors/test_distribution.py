@@ -12,11 +12,13 @@ import tensorflow_probability as tfp
 import glow_tf
 from glow_tf.bijectors import GlowBijector, GlowDistribution
 from tests.bijectors.models import eagerly, model
-from tests.golden_cases import Case, names, relative_difference
+from tests.golden_cases import Case, names
+from tests.near import assert_near
 from tests.random_weights import noise_for, random_images
-from tests.tolerances import BIJECTORS, GOLDEN, MODEL
+from tests.tolerances import BIJECTORS, GOLDEN
 
 tfd = tfp.distributions
+FLOAT32 = BIJECTORS["float32 log-prob"]
 
 
 def conditional():
@@ -34,8 +36,8 @@ def test_golden_bits_per_dim(name):
     with contextlib.nullcontext() if name == "conditional" else eagerly():  # one of them traced, as users have it
         bits = distribution.bits_per_dim(case["x"], noise=case["noise"], label=label)
         log_prob = distribution.log_prob_uint8(case["x"], noise=case["noise"], label=label)
-    assert relative_difference(bits, case["bits_x"]) <= GOLDEN["bits"][0]
-    assert relative_difference(log_prob, case["objective"]) <= GOLDEN["bits"][0]
+    assert_near("bits_per_dim", bits, case["bits_x"], GOLDEN["bits"], floor=0)
+    assert_near("log_prob_uint8", log_prob, case["objective"], GOLDEN["bits"], floor=0)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -50,14 +52,14 @@ def test_agrees_with_the_model(precision, ycond):
     wanted = np.asarray(glow.log_prob(x, y, noise))
     ours = GlowDistribution(glow, label=y).log_prob_uint8(x, noise=noise)
     assert ours.shape == [4]
-    np.testing.assert_allclose(ours, wanted, rtol=BIJECTORS[kind][0])
+    assert_near("log_prob_uint8", ours, wanted, BIJECTORS[kind])
     eps = glow_tf.flatten_latents(glow.encode(x, y, noise))
     bijector = GlowBijector(glow, label=y)
     x_continuous = bijector.forward(eps)
     constant = glow.config.dimensions * np.log(glow.config.n_bins)
     base = -0.5 * np.sum(np.asarray(eps) ** 2 + np.log(2 * np.pi), 1)
     log_det = bijector.inverse_log_det_jacobian(tf.identity(x_continuous))
-    np.testing.assert_allclose(base + log_det - constant, wanted, rtol=BIJECTORS[kind][0])
+    assert_near("log_prob from the bijector", base + log_det - constant, wanted, BIJECTORS[kind])
     decoded = glow.decode_continuous(glow_tf.unflatten_latents(glow.config, eps), y)
     np.testing.assert_array_equal(x_continuous, decoded)
 
@@ -70,7 +72,7 @@ def test_bfloat16_models_compute_in_float32_here():
     np.testing.assert_array_equal(ours, GlowDistribution(model()).log_prob_uint8(x, noise=noise))
     rounded = glow.log_prob(x, noise=noise)
     assert np.any(rounded != ours)
-    np.testing.assert_allclose(rounded, ours, rtol=MODEL["bfloat16"][0])
+    assert_near("log_prob", rounded, ours, BIJECTORS["bfloat16 log-prob"])
 
 
 # Densities
@@ -83,7 +85,7 @@ def test_temperature_is_the_scale_of_the_latents():
     eps = GlowBijector(glow).inverse(tf.identity(x))
     log_det = GlowBijector(glow).inverse_log_det_jacobian(tf.identity(x))
     wanted = tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), 0.5), 16).log_prob(eps) + log_det
-    np.testing.assert_allclose(GlowDistribution(glow, temperature=0.5).log_prob(x), wanted, rtol=1e-12)
+    assert_near("log_prob", GlowDistribution(glow, temperature=0.5).log_prob(x), wanted, BIJECTORS["tf.function"])
 
 
 def test_batch_of_temperatures():
@@ -94,7 +96,7 @@ def test_batch_of_temperatures():
     assert x.shape == [5, 2, 4, 4, 1]
     assert distribution.log_prob(x).shape == [5, 2]
     singly = [GlowDistribution(model(), temperature=t).log_prob(x[:, i]) for i, t in enumerate((0.5, 1.0))]
-    np.testing.assert_allclose(distribution.log_prob(tf.identity(x)), tf.stack(singly, 1), rtol=1e-5)
+    assert_near("log_prob", distribution.log_prob(tf.identity(x)), tf.stack(singly, 1), FLOAT32)
 
 
 def test_labels_as_parameter_and_as_argument():
@@ -105,11 +107,10 @@ def test_labels_as_parameter_and_as_argument():
     assert x.shape == [2, 3, 4, 4, 1]
     x = tf.identity(x)
     plain = GlowDistribution(glow)
-    np.testing.assert_allclose(batch.log_prob(x), plain.log_prob(x, label=[0, 1, 2]), rtol=1e-6)
-    np.testing.assert_allclose(batch[1].log_prob(x), plain.log_prob(x, label=1), rtol=1e-6)
-    np.testing.assert_allclose(
-        plain.log_prob(x, bijector_kwargs={"label": [[0], [2]]}), plain.log_prob(x, label=[[0] * 3, [2] * 3]), rtol=1e-6
-    )
+    assert_near("log_prob", batch.log_prob(x), plain.log_prob(x, label=[0, 1, 2]), FLOAT32)
+    assert_near("log_prob of one class", batch[1].log_prob(x), plain.log_prob(x, label=1), FLOAT32)
+    broadcast = plain.log_prob(x, bijector_kwargs={"label": [[0], [2]]})
+    assert_near("log_prob", broadcast, plain.log_prob(x, label=[[0] * 3, [2] * 3]), FLOAT32)
     assert np.ptp(np.asarray(batch.log_prob(x[:, :1])), 1).max() > 1e-3  # the classes do differ
     np.testing.assert_array_equal(plain.sample(3, seed=3, label=[0, 1, 2]).shape, [3, 4, 4, 1])
 
@@ -118,7 +119,7 @@ def test_one_evaluation_of_value_and_density():
     distribution = GlowDistribution(model())
     x, log_prob = distribution.experimental_sample_and_log_prob(3, seed=[1, 2])
     assert distribution.bijector.inverse(x).shape == [3, 16]
-    np.testing.assert_allclose(distribution.log_prob(tf.identity(x)), log_prob, rtol=1e-5)
+    assert_near("log_prob", distribution.log_prob(tf.identity(x)), log_prob, BIJECTORS["float32 samples"])
     np.testing.assert_array_equal(distribution.sample(3, seed=[1, 2]), x)
 
 
@@ -137,7 +138,8 @@ def test_monte_carlo_normalisation():
 def test_kl_of_two_temperatures_is_that_of_the_latents():
     glow = model("float64")
     a, b = GlowDistribution(glow, temperature=0.5), GlowDistribution(glow)
-    np.testing.assert_allclose(tfd.kl_divergence(a, b), 16 * (np.log(2) + 0.25 / 2 - 0.5), rtol=1e-12)
+    wanted = 16 * (np.log(2) + 0.25 / 2 - 0.5)
+    assert_near("KL", tfd.kl_divergence(a, b), wanted, BIJECTORS["tf.function"])
 
 
 # Samples
@@ -148,7 +150,7 @@ def test_samples_are_a_function_of_the_stateless_seed():
     draw = tf.function(lambda seed: distribution.sample(2, seed=seed))
     first = distribution.sample(2, seed=[7, 8])
     np.testing.assert_array_equal(distribution.sample(2, seed=[7, 8]), first)
-    np.testing.assert_allclose(draw(tf.constant([7, 8])), first, atol=1e-5)
+    assert_near("samples", draw(tf.constant([7, 8])), first, BIJECTORS["float32 samples"])
     assert np.any(distribution.sample(2, seed=[7, 9]) != first)
     assert np.any(distribution.sample(2) != distribution.sample(2))
 
@@ -157,9 +159,9 @@ def test_sampling_at_another_temperature():
     glow = model()
     distribution = GlowDistribution(glow)
     cold = distribution.sample(2, seed=[7, 8], temperature=0.7)
-    np.testing.assert_allclose(cold, distribution.copy(temperature=0.7).sample(2, seed=[7, 8]), atol=1e-6)
+    assert_near("samples", cold, distribution.copy(temperature=0.7).sample(2, seed=[7, 8]), FLOAT32)
     eps = GlowBijector(glow).inverse(distribution.sample(2, seed=[7, 8]))
-    np.testing.assert_allclose(GlowBijector(glow).inverse(tf.identity(cold)), 0.7 * eps, atol=1e-4)
+    assert_near("latents", GlowBijector(glow).inverse(tf.identity(cold)), 0.7 * eps, BIJECTORS["float32 samples"])
     np.testing.assert_array_equal(distribution.sample(seed=[7, 8], temperature=[0.5, 1.0]).shape, [2, 4, 4, 1])
 
 
@@ -184,7 +186,7 @@ def test_noise_of_uint8_images():
     noise = glow.draw_noise(x.shape, [1, 2])
     np.testing.assert_array_equal(distribution.log_prob_uint8(x, noise=noise), seeded)
     assert np.any(distribution.log_prob_uint8(x) != distribution.log_prob_uint8(x))
-    np.testing.assert_allclose(distribution.bits_per_dim(x, seed=[1, 2]), -seeded / (16 * np.log(2)), rtol=1e-6)
+    assert_near("bits_per_dim", distribution.bits_per_dim(x, seed=[1, 2]), -seeded / (16 * np.log(2)), FLOAT32)
     assert distribution.log_prob_uint8(x[0, 0], seed=[1, 2]).shape == []
 
 

@@ -15,10 +15,12 @@ from glow_tf import layers
 from glow_tf.bijectors import ActNorm, FlowLevel, FlowStep, GlowBijector, GlowDistribution, LayerBijector, Permutation
 from glow_tf.flow.multiscale import Encoding
 from tests.bijectors.models import eagerly, model
+from tests.near import assert_near
 from tests.random_weights import random_glow
 from tests.tolerances import BIJECTORS
 
 tfb, tfd = tfp.bijectors, tfp.distributions
+FLOAT32 = BIJECTORS["float32 log-prob"]
 
 
 # Joint distributions
@@ -38,7 +40,7 @@ def test_joint_distribution_coroutine():
         GlowDistribution(model(ycond=True)).log_prob(tf.identity(sample.image), label=sample.label),
         tfd.Independent(tfd.Normal(sample.image, 0.1), 3).log_prob(sample.seen),
     ]
-    np.testing.assert_allclose(joint.log_prob(sample), sum(np.asarray(p) for p in parts), rtol=1e-5)
+    assert_near("log_prob", joint.log_prob(sample), sum(np.asarray(p) for p in parts), BIJECTORS["float32 samples"])
     pinned = joint.experimental_pin(seen=sample.seen)
     assert pinned.unnormalized_log_prob(sample.label, sample.image).shape == [5]
 
@@ -53,7 +55,7 @@ def test_auto_batched_joint_distribution():
     sample = joint.sample(3, seed=[1, 2])
     wanted = GlowDistribution(model()).log_prob(tf.identity(sample.image))
     wanted += tfd.Independent(tfd.Normal(sample.image, 0.1), 3).log_prob(sample.seen)
-    np.testing.assert_allclose(joint.log_prob(sample), wanted, rtol=1e-5)
+    assert_near("log_prob", joint.log_prob(sample), wanted, BIJECTORS["float32 samples"])
 
 
 def test_joint_distribution_traces_the_model_once():
@@ -73,7 +75,7 @@ def test_independent():
     triple = tfd.Independent(classes, 1)
     assert triple.event_shape == [3, 4, 4, 1]
     x = triple.sample(2, seed=1)
-    np.testing.assert_allclose(triple.log_prob(x), tf.reduce_sum(classes.log_prob(x), 1), rtol=1e-6)
+    assert_near("log_prob", triple.log_prob(x), tf.reduce_sum(classes.log_prob(x), 1), FLOAT32)
 
 
 def test_mixture():
@@ -83,7 +85,7 @@ def test_mixture():
     x = mixture.sample(4, seed=[1, 2])
     singly = [GlowDistribution(model(ycond=True), label=y).log_prob(x) for y in range(3)]
     wanted = tf.reduce_logsumexp(tf.stack(singly, 1) + np.log([0.2, 0.3, 0.5]).astype(np.float32), 1)
-    np.testing.assert_allclose(mixture.log_prob(x), wanted, rtol=1e-5)
+    assert_near("log_prob", mixture.log_prob(x), wanted, FLOAT32)
 
 
 # MCMC
@@ -179,12 +181,12 @@ def test_distributions_go_in_and_out_of_functions():
     x = tf.zeros([2, 4, 4, 1])
     for label in ([0, 1], [2, 2]):
         distribution = GlowDistribution(glow, label=label)
-        np.testing.assert_allclose(log_prob(distribution, x), distribution.log_prob(x), rtol=1e-6)
+        assert_near("log_prob", log_prob(distribution, x), distribution.log_prob(x), FLOAT32)
     assert log_prob.experimental_get_tracing_count() == 1
     made = tf.function(lambda label: GlowDistribution(glow, temperature=0.5, label=label))(tf.constant([1, 2]))
     assert made.model is glow
     np.testing.assert_array_equal(made.label, [1, 2])
-    np.testing.assert_allclose(made.log_prob(x), GlowDistribution(glow, 0.5, [1, 2]).log_prob(x), rtol=1e-6)
+    assert_near("log_prob", made.log_prob(x), GlowDistribution(glow, 0.5, [1, 2]).log_prob(x), FLOAT32)
     label, temperature = tf.nest.flatten(made, expand_composites=True)
     assert float(temperature) == 0.5
     np.testing.assert_array_equal(label, [1, 2])
@@ -210,7 +212,7 @@ def test_weights_that_are_not_known_while_tracing_are_read_each_time():
     assert float(log_prob(x)) != before
     with eagerly():
         wanted = GlowDistribution(glow).log_prob(x)
-    np.testing.assert_allclose(log_prob(x), wanted, rtol=BIJECTORS["float32 log-prob"][0])
+    assert_near("log_prob", log_prob(x), wanted, FLOAT32)
 
 
 def test_memory_may_be_set_to_another(monkeypatch):

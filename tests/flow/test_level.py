@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from glow_tf.flow.level import FlowLevel
 from glow_tf.flow.step import FlowStep
+from tests.near import assert_near
 from tests.random_weights import perturb
-from tests.tolerances import LEVEL
+from tests.tolerances import LEVEL, NETWORK
 
 DEPTH, CHANNELS, WIDTH = 3, 4, 5
 KINDS: dict[str, dict[str, Any]] = {
@@ -37,8 +38,11 @@ def images(n=3, seed=0, dtype=np.float64):
     return tf.constant(np.random.default_rng(seed).standard_normal([n, 2, 3, CHANNELS]).astype(dtype))
 
 
-def assert_near(ours, wanted, kind="value"):
-    np.testing.assert_allclose(ours, wanted, rtol=LEVEL[kind][0], atol=LEVEL[kind][0])
+def assert_same(ours, wanted, kind):
+    """Both results of a direction."""
+    tolerance = LEVEL["bfloat16" if "bfloat16" in kind else "value"]
+    for what, a, b in zip(("result", "log_det"), ours, wanted, strict=True):
+        assert_near(what, a, b, tolerance)
 
 
 @kinds
@@ -49,9 +53,7 @@ def test_forward(kind, memory):
     for step in steps:
         wanted, log_det = step.forward(wanted)
         total += log_det
-    y, log_det = level.forward(x, memory)
-    assert_near(y, wanted, "bfloat16" if "bfloat16" in kind else "value")
-    assert_near(log_det, total, "bfloat16" if "bfloat16" in kind else "value")
+    assert_same(level.forward(x, memory), (wanted, total), kind)
 
 
 @kinds
@@ -61,9 +63,7 @@ def test_inverse(kind):
     for step in reversed(steps):
         wanted, log_det = step.inverse(wanted)
         total += log_det
-    x, log_det = level.inverse(y)
-    assert_near(x, wanted, "bfloat16" if "bfloat16" in kind else "value")
-    assert_near(log_det, total, "bfloat16" if "bfloat16" in kind else "value")
+    assert_same(level.inverse(y), (wanted, total), kind)
 
 
 @kinds
@@ -72,11 +72,10 @@ def test_initialize(kind):
     wanted = x
     for step in steps:
         wanted, _ = step.initialize(wanted)
-    assert_near(level.initialize(x), wanted)
+    assert_near("result", level.initialize(x), wanted, LEVEL["initialised"])
     for k, step in enumerate(steps):
-        stacked = tf.nest.flatten(level.step.weights())
-        for ours, weight in zip(stacked, tf.nest.flatten(step.weights()), strict=True):
-            assert_near(ours[k], weight)
+        for stacked, variable in zip(level.step.variables, step.variables, strict=True):
+            assert_near(f"{variable.name} of step {k}", stacked[k], variable, LEVEL["initialised"])
 
 
 def test_a_step_is_its_three_layers():
@@ -95,7 +94,6 @@ def test_a_step_initializes_all_its_actnorms():
     _, (step, *_) = level_and_steps("invconv, affine")
     x = 7 + 3 * images(16)
     y, log_det = step.initialize(x)
-    np.testing.assert_allclose(tf.math.reduce_std(step.actnorm.forward(x)[0], [0, 1, 2]), np.ones(CHANNELS), atol=1e-4)
-    again, again_log_det = step.forward(x)
-    assert_near(y, again)
-    assert_near(log_det, again_log_det)
+    deviations = tf.math.reduce_std(step.actnorm.forward(x)[0], [0, 1, 2])
+    assert_near("standard deviations", deviations, np.ones(CHANNELS), NETWORK["std"])
+    assert_same((y, log_det), step.forward(x), "invconv, affine")

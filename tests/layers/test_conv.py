@@ -17,6 +17,7 @@ from glow_tf.layers.conv import (
     overlap_matrix,
     patches,
 )
+from tests.near import assert_near
 from tests.random_weights import perturb
 from tests.tolerances import NETWORK
 
@@ -34,15 +35,15 @@ def reference_conv(x, kernel):
     return tf.nn.conv2d(padded, kernel, 1, "VALID")
 
 
-def assert_near(ours, wanted):
-    np.testing.assert_allclose(ours, wanted, rtol=NETWORK["value"][0], atol=NETWORK["value"][0])
+def assert_same(ours, wanted):
+    assert_near("result", ours, wanted, NETWORK["value"])
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 @pytest.mark.parametrize(("channels", "out"), [(1, 7), (3, 5), (6, 2)])
 def test_conv3x3(height, width, channels, out):
     x, kernel = normal(2, height, width, channels), normal(3, 3, channels + 1, out, seed=1)
-    assert_near(conv3x3(x, kernel), reference_conv(x, kernel))
+    assert_same(conv3x3(x, kernel), reference_conv(x, kernel))
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -52,7 +53,7 @@ def test_conv_by_overlaps(height, width, channels, out, groups):
     taps = tf.reshape(x, [-1, channels]) @ overlap_matrix(kernel[:, :, :channels], groups)
     y = overlap_add(tf.reshape(taps, [2, height, width, 9 * out])) + grouped(edge_bias(kernel, height, width), groups)
     wanted = reference_conv(x, kernel)
-    assert_near(y, tf.concat([wanted[..., group::groups] for group in range(groups)], -1))
+    assert_same(y, tf.concat([wanted[..., group::groups] for group in range(groups)], -1))
 
 
 def test_grouped():
@@ -77,7 +78,7 @@ def test_gradient_is_the_transpose(function, channels, height, width):
         value = tf.reduce_sum(function(x) * weight)
     # the function is linear, so <transpose(weight), direction> is <weight, function(direction)>
     transposed = tape.gradient(value, x)
-    assert_near(tf.reduce_sum(transposed * direction), tf.reduce_sum(function(direction) * weight))
+    assert_same(tf.reduce_sum(transposed * direction), tf.reduce_sum(function(direction) * weight))
 
 
 def test_edge_patches():
@@ -94,7 +95,7 @@ def test_unknown_size_in_a_function():
         input_signature=[tf.TensorSpec([None, None, None, 3], tf.float64)],
     )
     for ours, wanted in zip(traced(x), (conv3x3(x, kernel), overlap_add(patches(x))), strict=True):
-        assert_near(ours, wanted)
+        assert_same(ours, wanted)
     assert traced(x[:, :1, :2])[0].shape == [2, 1, 2, 5]
 
 
@@ -104,7 +105,7 @@ def test_zero_conv():
     np.testing.assert_array_equal(ZeroConv.apply(conv.weights(), x), np.zeros([2, 3, 4, 4]))
     perturb(conv)
     wanted = (reference_conv(x, conv.W) + conv.b) * tf.exp(3 * conv.logs)
-    assert_near(ZeroConv.apply(conv.weights(), x), wanted)
+    assert_same(ZeroConv.apply(conv.weights(), x), wanted)
 
 
 def test_zero_linear():
@@ -112,4 +113,4 @@ def test_zero_linear():
     x = normal(2, 3)
     np.testing.assert_array_equal(ZeroLinear.apply(linear.weights(), x), np.zeros([2, 4]))
     perturb(linear)
-    assert_near(ZeroLinear.apply(linear.weights(), x), (x @ linear.W + linear.b) * tf.exp(3 * linear.logs))
+    assert_same(ZeroLinear.apply(linear.weights(), x), (x @ linear.W + linear.b) * tf.exp(3 * linear.logs))

@@ -9,6 +9,7 @@ import tensorflow as tf
 from glow_tf.layers.coupling_net import CouplingNet
 from glow_tf.layers.products import Arithmetic
 from tests.layers.test_conv import normal, reference_conv
+from tests.near import assert_near
 from tests.random_weights import perturb
 from tests.tolerances import NETWORK
 
@@ -39,7 +40,7 @@ def test_folded_network(shape, out, width, groups):
     net, x = network(shape, out, width, groups), normal(*shape)
     wanted = reference(net, x)
     assert float(tf.math.reduce_std(wanted)) > 0 or wanted.shape[0] == 1
-    np.testing.assert_allclose(folded(net, x), wanted, rtol=NETWORK["value"][0], atol=NETWORK["value"][0])
+    assert_near("h", folded(net, x), wanted, NETWORK["value"])
 
 
 @shapes
@@ -56,8 +57,9 @@ def test_vjp(shape, out, width, groups):
     _, kept = CouplingNet.apply(fold, x, Arithmetic(tf.float64))
     d_x, d_fold = CouplingNet.vjp(fold, kept, d_h, Arithmetic(tf.float64))
     ours = [d_x, *tape.gradient(list(fold), list(net.trainable_variables), output_gradients=list(d_fold))]
-    for a, b in zip(ours, wanted, strict=True):
-        np.testing.assert_allclose(a, b, rtol=NETWORK["gradient"][0], atol=NETWORK["gradient"][0])
+    names = ["x", *(variable.name for variable in net.trainable_variables)]
+    for name, a, b in zip(names, ours, wanted, strict=True):
+        assert_near(f"gradient of {name}", a, b, NETWORK["gradient"])
 
 
 def test_starts_at_zero():
@@ -70,8 +72,7 @@ def test_bfloat16_is_near_and_stays_in_the_dtype_of_x():
     net, x = network(shape, 4, 5, 2, dtype=tf.float32), tf.cast(normal(*shape), tf.float32)
     exact, rounded = folded(net, x, tf.float32), folded(net, x, tf.bfloat16)
     assert rounded.dtype == tf.float32
-    difference = float(tf.reduce_max(tf.abs(rounded - exact)) / tf.reduce_max(tf.abs(exact)))
-    assert 0 < difference < NETWORK["bfloat16"][0]
+    assert assert_near("h", rounded, exact, NETWORK["bfloat16"], floor=0) > 0, "nothing was rounded"
 
 
 def test_initialization_normalizes_what_the_inner_actnorms_see():
@@ -79,12 +80,13 @@ def test_initialization_normalizes_what_the_inner_actnorms_see():
     values, h = net.initialize(net.weights(), x)
     assert set(values) == {"l_1", "l_2"}
     net.assign_weights(values)
-    np.testing.assert_allclose(h, reference(net, x), rtol=NETWORK["value"][0], atol=NETWORK["value"][0])
+    assert_near("h", h, reference(net, x), NETWORK["value"])
     first = (reference_conv(x, net.l_1.W) + net.l_1.b) * tf.exp(3 * net.l_1.logs)
     second = (tf.nn.relu(first) @ net.l_2.W + net.l_2.b) * tf.exp(3 * net.l_2.logs)
-    for activations in (first, second):
-        np.testing.assert_allclose(tf.reduce_mean(activations, [0, 1, 2]), np.zeros(5), atol=1e-12)
-        np.testing.assert_allclose(tf.math.reduce_std(activations, [0, 1, 2]), np.ones(5), atol=NETWORK["std"][0])
+    for name, activations in (("first", first), ("second", second)):
+        mean, std = (reduce(activations, [0, 1, 2]) for reduce in (tf.reduce_mean, tf.math.reduce_std))
+        assert_near(f"means after the {name} actnorm", mean, np.zeros(5), NETWORK["value"])
+        assert_near(f"standard deviations after the {name} actnorm", std, np.ones(5), NETWORK["std"])
 
 
 def test_width_must_be_positive():

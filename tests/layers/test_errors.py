@@ -12,6 +12,8 @@ from glow_tf.flow.step import FlowStep
 from glow_tf.layers.base import Layer
 from glow_tf.layers.prior import TopPrior
 from tests.layers.test_conv import normal
+from tests.near import assert_near
+from tests.tolerances import POINTS
 
 
 @pytest.mark.parametrize(
@@ -44,9 +46,9 @@ def test_actnorm_initialization_normalizes():
     x = 3.0 * normal(16, 4, 2, 3) + [1.0, -20.0, 300.0]
     layer = layers.ActNorm(3, dtype=tf.float64)
     y, _ = layer.initialize(x)
-    np.testing.assert_allclose(tf.reduce_mean(y, [0, 1, 2]), np.zeros(3), atol=1e-12)
-    np.testing.assert_allclose(tf.math.reduce_std(y, [0, 1, 2]), np.ones(3), atol=1e-6)
-    np.testing.assert_allclose(layer.b, -tf.reduce_mean(x, [0, 1, 2]))
+    assert_near("means", tf.reduce_mean(y, [0, 1, 2]), np.zeros(3), POINTS["offset 300"])
+    assert_near("standard deviations", tf.math.reduce_std(y, [0, 1, 2]), np.ones(3), POINTS["epsilon"])
+    assert_near("b", layer.b, -tf.reduce_mean(x, [0, 1, 2]), POINTS["float64"])
 
 
 def test_actnorm_of_constant_channels_stays_finite():
@@ -54,7 +56,7 @@ def test_actnorm_of_constant_channels_stays_finite():
     y, log_det = layer.initialize(tf.fill([4, 2, 2, 3], -0.5))
     np.testing.assert_array_equal(y, np.zeros([4, 2, 2, 3]))
     assert np.isfinite(log_det).all()
-    np.testing.assert_allclose(tf.exp(3 * layer.logs), np.full(3, 1e6), rtol=1e-5)
+    assert_near("scales", tf.exp(3 * layer.logs), np.full(3, 1e6), POINTS["exp of 14"])
 
 
 def test_squeeze_order_is_the_original():
@@ -68,9 +70,9 @@ def test_lu_is_the_product_of_its_factors():
     layer = layers.InvertibleConv1x1LU(4, dtype=tf.float64)
     lower, upper = np.tril(layer.L, -1) + np.eye(4), np.triu(layer.U, 1) + np.diag(layer.sign_S * np.exp(layer.log_S))
     w = np.asarray(layer.P) @ lower @ upper
-    np.testing.assert_allclose(w @ w.T, np.eye(4), atol=1e-14)  # a rotation at first
+    assert_near("W W'", w @ w.T, np.eye(4), POINTS["float64"])  # a rotation at first
     x = normal(2, 3, 2, 4)
-    np.testing.assert_allclose(layer.forward(x)[0], np.asarray(x) @ w, atol=1e-13)
+    assert_near("y", layer.forward(x)[0], np.asarray(x) @ w, POINTS["float64"])
     assert {v.name for v in layer.trainable_variables} == {f"invertible_conv1x1_lu/{n}:0" for n in ("L", "U", "log_S")}
 
 
@@ -81,8 +83,8 @@ def test_split_keeps_the_first_half_and_standardizes_the_second():
     layer.conv.b.assign([1.0, 0.1, 2.0, 0.2])  # interleaved: mean, logs, mean, logs
     y, log_det = layer.forward(x)
     np.testing.assert_array_equal(y[..., :2], x[..., :2])
-    np.testing.assert_allclose(y[..., 2:], (x[..., 2:] - [1.0, 2.0]) / np.exp([0.1, 0.2]), rtol=1e-14)
-    np.testing.assert_allclose(log_det, np.full(2, -3 * 2 * 0.3))
+    assert_near("standardised half", y[..., 2:], (x[..., 2:] - [1.0, 2.0]) / np.exp([0.1, 0.2]), POINTS["float64"])
+    assert_near("log_det", log_det, np.full(2, -3 * 2 * 0.3), POINTS["float64"])
 
 
 def test_top_prior_takes_each_image_to_its_own_class():
@@ -93,9 +95,10 @@ def test_top_prior_takes_each_image_to_its_own_class():
     labels = np.array([2, 0, 1, 2])
     mean, logs = np.array([3.5, 1.5, 2.5, 3.5]), np.array([0.7, 0.3, 0.5, 0.7])
     y, log_det = prior.forward(x, labels)
-    np.testing.assert_allclose(y, (x - mean[:, None, None, None]) / np.exp(logs)[:, None, None, None], rtol=1e-14)
-    np.testing.assert_allclose(log_det, -2 * logs)
-    np.testing.assert_allclose(prior.inverse(y, labels)[0], x, rtol=1e-13)
+    wanted = (x - mean[:, None, None, None]) / np.exp(logs)[:, None, None, None]
+    assert_near("y", y, wanted, POINTS["float64"])
+    assert_near("log_det", log_det, -2 * logs, POINTS["float64"])
+    assert_near("what comes back", prior.inverse(y, labels)[0], x, POINTS["float64"])
 
 
 def test_top_prior_without_its_label():
