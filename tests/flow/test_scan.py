@@ -131,7 +131,8 @@ def amplifications(level, run, size, draws=8):
     random = np.random.default_rng(11)
     variables = level.step.coupling.trainable_variables
     kept = [np.asarray(variable) for variable in variables]
-    unmoved, moved = run(), collections.defaultdict(float)
+    unmoved = run()
+    moved = dict.fromkeys(unmoved, 0.0)
     for _ in range(draws):
         for variable, value in zip(variables, kept, strict=True):
             variable.assign(value * (1 + size * random.uniform(-1, 1, value.shape)))
