@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from glow_tf import GlowConfig
 from glow_tf.flow import quantization
+from tests.near import assert_near
+from tests.tolerances import POINTS
 
 every_bits = pytest.mark.parametrize("bits", range(1, 9))
 ALL = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
@@ -49,8 +51,8 @@ def test_what_is_outside_is_clipped(bits):
 def test_uniform_images_have_n_bits_per_dim(bits):
     config = config_of(bits)
     log_prob = tf.fill([3], tf.constant(quantization.quantization_log_prob(config), tf.float64))
-    np.testing.assert_allclose(log_prob, -256 * bits * math.log(2))
-    np.testing.assert_allclose(quantization.to_bits_per_dim(config, log_prob), np.full(3, bits))
+    assert_near("log_prob", log_prob, np.full(3, -256 * bits * math.log(2)), POINTS["float64"])
+    assert_near("bits_per_dim", quantization.to_bits_per_dim(config, log_prob), np.full(3, bits), POINTS["float64"])
 
 
 @every_bits
