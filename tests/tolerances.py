@@ -56,13 +56,12 @@ def step(channels: float, width: int) -> float:
     return products(channels) + network(channels, width) + 8
 
 
-# What the network of a coupling rounds to bfloat16 on one path: input and first matrix, product, bias; second matrix,
-# product, bias; last matrix, product. Everything around it is float32 or float64.
-BFLOAT16_NETWORK = 9
-# In the network's gradient: forward as above, then the gradient's taps, two products, and the weight's own.
-BFLOAT16_GRADIENT = BFLOAT16_NETWORK + 5
-# Of the first, products and biases: a graph may fuse them, and then rounds once.
-BFLOAT16_PRODUCTS = 5
+# What a coupling's network rounds to bfloat16 on one path: sums of products and biases, which some kernels add in
+# bfloat16 and others in float32, and a graph may fuse; the casts of the input, three matrices and a bias. Everything
+# around it is float32 or float64. The networks that are compared have 2 channels in and are 5 wide.
+BFLOAT16_PRODUCTS = network(4, 5)
+BFLOAT16_NETWORK = BFLOAT16_PRODUCTS + 5
+BFLOAT16_GRADIENT = 2 * BFLOAT16_NETWORK  # there and back
 
 
 # The golden cases. The largest, edge32, has 3 levels of 4 steps, 64 wide, and 32 * 32 * 3 values an image.
@@ -133,8 +132,8 @@ LEVEL = {  # values relative to the largest magnitude, at least 1; gradients to 
 }
 
 JIT = {  # float32, relative to the largest magnitude, at least 1
-    "value": rounded("float32", _LEVEL, CONDITION, "XLA fuses and adds in another order; condition 5"),
-    "gradient": rounded("float32", _GRADIENT, 3.5, "as GOLDEN gradients, fused and added in another order"),
+    "value": rounded("float32", _LEVEL, 1.2 * CONDITION, "XLA fuses and adds in another order; condition 5"),
+    "gradient": rounded("float32", _GRADIENT, 4, "as GOLDEN gradients, fused and added in another order"),
 }
 
 # Models of tests/random_weights.py: 2 levels of 2 steps, 12 and 24 channels, 4 wide.
