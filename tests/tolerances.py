@@ -2,7 +2,8 @@
 
     allowed = 2 sqrt(n) u A
 
-u: the unit roundoff of the format that rounds: 2**-53 for float64, 2**-24, float32, 2**-11, float16 and TF32, 2**-8, bfloat16.
+u: the unit roundoff of the format that rounds: 2**-53 for float64, 2**-24, float32, 2**-11, float16 and TF32,
+2**-8, bfloat16.
 
 n: how many roundings lie on one path to a result, in both evaluations together. Another order of addition, other vector
 widths, fused multiply-adds, another number of threads or another kernel change each rounding, and not their number. A
@@ -153,11 +154,11 @@ MODEL = {  # relative to the largest magnitude, at least 1
 
 # Products that a GPU would compute in TF32, emulated; the models of MODEL.
 TF32 = {  # relative to the largest magnitude
-    "exact product": rounded("float32", 2 * products(300), 1 / 3, "300 products; the largest of many sums is 3 deviations"),
+    "exact product": rounded("float32", 2 * products(300), 1 / 3, "300 products; the largest of many is 3 deviations"),
     "latents": rounded("float32", _MODEL, 2, "4 steps there and back"),
     "loss": rounded("float32", 2 * 192 / 8 / 3 + _MODEL, 3, "bits per dimension, up to 9, of 192 values"),
     "exact gradient": JIT["gradient"],
-    "gradient": rounded("tf32", 6, 4, "two operands of three products on the way there and back, amplified by condition 4"),
+    "gradient": rounded("tf32", 6, 4, "two operands of three products, there and back, amplified by 4"),
 }
 
 # Bijectors of tests/bijectors/registry.py: steps as LAYERS, models of 2 levels with 1 step, 16 numbers.
