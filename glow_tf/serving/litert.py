@@ -17,6 +17,7 @@ from glow_tf.flow import quantization
 from glow_tf.flow.folded import FoldedStep, StepMap
 from glow_tf.flow.functions import ModelFunctions
 from glow_tf.flow.level import FoldedLevel, Level
+from glow_tf.layers.products import Arithmetic
 from glow_tf.layers.tensors import pixels
 from glow_tf.model import Glow
 from glow_tf.serving.frozen import FrozenGlow
@@ -100,7 +101,8 @@ def unrolled(glow: Glow) -> FrozenGlow:
     levels = [UnrolledLevel(level) for level in model.levels]
     others = {name: constant for name, constant in model.constants.items() if not name.startswith("level_")}
     of_levels = {f"{level.name}/{i}": constant for level in levels for i, constant in enumerate(level.constants)}
-    model.levels, model.constants, model.compute_dtype = levels, {**others, **of_levels}, model.dtype
+    model.levels, model.constants = levels, {**others, **of_levels}
+    model.compute_dtype = Arithmetic.of(model.dtype)
     return model
 
 
@@ -139,7 +141,7 @@ class UnrolledLevel(Level):
     def _run(
         self, kind: type[StepMap], folded: FoldedLevel, start: Any, memory: str, compute_dtype: Any, sign: float
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        step, x = kind(self.coupling, tf.as_dtype(compute_dtype or self.compute_dtype)), start
+        step, x = kind(self.coupling, Arithmetic.of(compute_dtype or self.compute_dtype)), start
         log_det = sign * pixels(x) * folded.log_det_per_pixel
         steps: list[FoldedStep] = list(folded.steps)
         for weights in steps[::-1] if kind.backwards else steps:

@@ -21,6 +21,7 @@ from glow_tf.flow.folded import FoldedStep, ForwardStep, InverseStep, StepMap
 from glow_tf.flow.level import FlowLevel
 from glow_tf.flow.memory import segments_for
 from glow_tf.flow.scan import scan
+from glow_tf.layers.products import Arithmetic
 
 
 def recovery_errors(glow: glow_tf.Glow, x: Any, noise: Any, compute_dtype: Any = None) -> list[list[float]]:
@@ -42,7 +43,7 @@ def recovery_errors(glow: glow_tf.Glow, x: Any, noise: Any, compute_dtype: Any =
 
 def _level_errors(level: FlowLevel, x: tf.Tensor, compute: Any) -> tuple[tf.Tensor, list[float]]:
     def run(kind: type[StepMap], weights: FoldedStep, start: tf.Tensor) -> tf.Tensor:
-        return scan(kind(level.coupling, tf.as_dtype(compute)), weights, start, segments_for("reversible", 1))[0]
+        return scan(kind(level.coupling, Arithmetic.of(compute)), weights, start, segments_for("reversible", 1))[0]
 
     kinds = (ForwardStep, InverseStep)
     forward, inverse = (tf.function(functools.partial(run, kind), autograph=False) for kind in kinds)
