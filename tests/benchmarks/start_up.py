@@ -64,7 +64,14 @@ def start(
         environment = {**os.environ, "PYTHONPATH": str(code), "XDG_CACHE_HOME": str(cache), "PATH": path}
         begin, log = time.monotonic(), Path(logdir) / "log"
         with log.open("wb") as out:
-            process = subprocess.Popen(command, cwd=code, env=environment, stdout=out, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                command,
+                cwd=code,
+                env=environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # horovodrun kills its process group when it ends
+            )
         try:
             while not _FIRST_STEP.search(log.read_text(errors="replace")):
                 if process.poll() is not None:
