@@ -45,6 +45,7 @@ def curves(axis: Any, logdirs: Mapping[str, Sequence[Path]], title: str) -> None
             low, high = values.mean(0) - values.std(0), values.mean(0) + values.std(0)
             axis.fill_between(epochs, low, high, color=line.get_color(), alpha=0.2)
     axis.set(xlabel="epoch", ylabel="test bits/dim", title=title)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.3)
     axis.legend()
 
