@@ -13,10 +13,10 @@ import tensorflow as tf
 import glow_tf
 from glow_tf.layers import products
 from glow_tf.layers.products import product
+from tests.bijectors.models import eagerly
 from tests.emulated_tf32 import SCOPE, emulated
 from tests.random_weights import noise_for, random_glow, random_images
 from tests.tolerances import TF32
-from tests.tracing import eagerly
 
 FIELDS: dict[str, Any] = {"image_size": 4, "channels": 1, "width": 5, "n_levels": 2, "depth": 1}
 
