@@ -1,4 +1,4 @@
-"""A process: its TensorFlow, its launcher, how memory is allocated, what signals do. No TensorFlow is imported here."""
+"""A process: its TensorFlow, its launcher, how memory is allocated, what signals do. No TensorFlow at import."""
 
 from __future__ import annotations
 
@@ -63,6 +63,16 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     return ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1) == 1
+
+
+def allow_tf32(*, allowed: bool) -> None:
+    """Whether TensorFlow may round float32 products on GPUs to TF32, in a process of ours; call it after importing it.
+
+    Without this it does so from Ampere on, and exact products then take four times as long (layers/products.py).
+    """
+    import tensorflow as tf  # needed by those who have it already
+
+    tf.config.experimental.enable_tensor_float_32_execution(allowed)
 
 
 class SignalHandler:

@@ -6,23 +6,23 @@ from typing import Any
 
 import tensorflow as tf
 
-JIT = ("auto", "on", "off")
+from glow_tf.config import ConfigError
 
 
 def resolve_jit(choice: str, precision: str) -> bool:
-    """What one of JIT comes to: "auto" is on where there is a GPU, as there launching kernels sets the time."""
+    """What "auto", "on" or "off" comes to; auto is on where there is a GPU: there, launching kernels sets the time."""
     if choice == "auto":
         return bool(tf.config.list_physical_devices("GPU")) and tf.test.is_built_with_xla() and precision != "float64"
     return choice == "on"
 
 
 def check_jit(jit: Any, precision: str) -> None:
-    """Raises ValueError, in one line, where the loops cannot be compiled."""
+    """Raises ConfigError, in one line, where the loops cannot be compiled."""
     if not isinstance(jit, bool):
-        raise ValueError(f"jit={jit!r}: allowed are False and True")
+        raise ConfigError(f"jit={jit!r}: allowed are False and True")
     if not jit:
         return
     if precision == "float64":
-        raise ValueError("jit=True with precision='float64': float64 is for checking, and is not compiled")
+        raise ConfigError("jit=True with precision='float64': float64 is for checking, and is not compiled")
     if not tf.test.is_built_with_xla():
-        raise ValueError("jit=True: this TensorFlow was built without XLA; use jit=False")
+        raise ConfigError("jit=True: this TensorFlow was built without XLA; use jit=False")

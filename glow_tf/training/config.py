@@ -12,7 +12,7 @@ from typing import Any
 from glow_tf.config import ConfigError
 
 MEMORIES = ("store", "checkpoint", "reversible")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16")
 _TYPES: dict[str, Any] = {"bool": bool, "int": int, "float": (int, float)}
 _BOUNDS = {
     "least": ("at least", operator.ge),
@@ -101,6 +101,12 @@ class TrainConfig:
         choices=MEMORIES,
     )
     precision: str = _setting(OPTIMISATION, "precision of the coupling networks", default="float32", choices=PRECISIONS)
+    jit: str = _setting(
+        OPTIMISATION,
+        "whether XLA compiles the levels' loops: auto is on where there is a GPU",
+        default="auto",
+        choices=("auto", "on", "off"),
+    )
     compression: str = _setting(
         WORKERS, "compression of gradients sent between workers", default="none", choices=("none", "fp16")
     )

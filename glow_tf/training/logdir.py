@@ -18,7 +18,7 @@ EXIT_FILE = "exit_code"  # of the run in this folder: horovodrun turns every cod
 # A run may be resumed with other values of these: they say where things are and how long, not what comes out.
 _FREE = {
     "verbose", "logdir", "data_dir", "image_dir", "fmap", "pmap", "epochs", "steps", "resume",
-    "checkpoint_minutes", "checkpoint_steps", "commit_steps", "skip_corrupt", "inference",
+    "checkpoint_minutes", "checkpoint_steps", "commit_steps", "skip_corrupt", "inference", "jit",
 }  # fmt: skip
 _OUTPUTS = ("train.*", "test.*", "epoch_*_sample_*.png", "samples", "events", "checkpoints", "model", EXIT_FILE)
 

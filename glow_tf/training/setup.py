@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import data_loaders
 from glow_tf.config import GlowConfig
+from glow_tf.flow.jit import resolve_jit
 from glow_tf.model import Glow
 from glow_tf.storage import checkpoints
 from glow_tf.storage.variables import read_variables
@@ -64,7 +65,8 @@ def check_data(config: GlowConfig, data: Any) -> None:
 
 def make_model(config: GlowConfig, train: TrainConfig) -> Glow:
     """The model, with its raw initial weights."""
-    return Glow(config, memory=train.resolve_memory(), precision=train.precision, seed=train.seed)
+    jit = resolve_jit(train.jit, train.precision)
+    return Glow(config, memory=train.resolve_memory(), precision=train.precision, seed=train.seed, jit=jit)
 
 
 def initialize(glow: Glow, train: TrainConfig, data: Any, workers: Workers) -> None:

@@ -14,6 +14,8 @@ from glow_tf.commands import train as command
 from glow_tf.flow.quantization import TESTING, noise_at
 from glow_tf.storage.checkpoints import best_checkpoint, list_checkpoints
 from glow_tf.training import TrainError, infer, train
+from glow_tf.training.setup import make_model
+from tests.tolerances import JIT
 from tests.tolerances import MODEL as MODEL_TOLERANCES
 from tests.training.common import MODEL, TRAIN, assert_same_run
 
@@ -152,3 +154,20 @@ def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(tmp_path):
     with pytest.raises(TrainError, match="training diverged in epoch 1, step 2"):
         train(MODEL, settings)
     assert not list_checkpoints(tmp_path / "checkpoints")
+
+
+@pytest.mark.parametrize("settings", [{"jit": "on"}, {"precision": "tf32"}])
+def test_compiled_and_tf32_runs_are_the_same_on_a_cpu(run, tmp_path, settings):
+    train(MODEL, {**TRAIN, "logdir": str(tmp_path), "epochs": 1, "n_test": 1, **settings})
+    losses = [
+        float(json.loads((logdir / "train.txt").read_text().splitlines()[1])["loss"]) for logdir in (run[0], tmp_path)
+    ]
+    rounding = 1e-4  # both are written with four decimals
+    assert abs(losses[0] - losses[1]) <= rounding + losses[0] * JIT["value"].allowed
+
+
+def test_settings_of_xla_and_tf32_reach_the_model():
+    config = glow_tf.TrainConfig.from_dict({"jit": "on", "precision": "tf32"})
+    glow = make_model(glow_tf.GlowConfig(**{**MODEL, "channels": 1}), config)
+    assert glow.jit is True and glow.precision == "tf32"
+    assert make_model(glow.config, glow_tf.TrainConfig()).jit is False  # auto, without a GPU
