@@ -26,8 +26,7 @@ def condition_number(matrix: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.math.is_nan(condition), tf.constant(math.inf, tf.float64), condition)
 
 
-@tf.custom_gradient
-def inverse_and_log_det(matrix: tf.Tensor) -> tuple[Any, Any]:
+def inverse_and_log_det(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(W^-1 [..., C, C], log|det W| [...]) of float64 W [..., C, C], from one Cholesky factor of W W^T.
 
     Unlike an LU decomposition it runs on GPUs for a whole batch and can be compiled by XLA. The square costs digits: a
@@ -44,12 +43,24 @@ def inverse_and_log_det(matrix: tf.Tensor) -> tuple[Any, Any]:
     inverse = tf.matmul(inverse, 2.0 * identity - tf.matmul(matrix, inverse))
     log_det = tf.reduce_sum(tf.math.log(tf.linalg.diag_part(factor)), -1)
 
-    def gradient(d_inverse: tf.Tensor, d_log_det: tf.Tensor) -> tf.Tensor:
-        product = tf.matmul(tf.matmul(inverse, d_inverse, transpose_b=True), inverse)
-        transposed = inverse * d_log_det[..., tf.newaxis, tf.newaxis] - product
-        return tf.linalg.matrix_transpose(transposed)
+    # Each has a gradient of its own: of one for both, TensorFlow would compute what a zero gradient of the other gives.
 
-    return (inverse, log_det), gradient
+    @tf.custom_gradient
+    def with_gradient_of_inverse(matrix: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        del matrix
+
+        def gradient(d_inverse: tf.Tensor) -> tf.Tensor:
+            product = tf.matmul(tf.matmul(inverse, d_inverse, transpose_b=True), inverse)
+            return -tf.linalg.matrix_transpose(product)
+
+        return inverse, gradient
+
+    @tf.custom_gradient
+    def with_gradient_of_log_det(matrix: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        del matrix
+        return log_det, lambda d: tf.linalg.matrix_transpose(inverse * d[..., tf.newaxis, tf.newaxis])
+
+    return with_gradient_of_inverse(matrix), with_gradient_of_log_det(matrix)
 
 
 class InvertibleConv1x1(Mixing):
