@@ -73,16 +73,22 @@ _VALUE = 2 * (_THROUGH + 0.1**2 * _NETWORKS)
 _GRADIENT = 2 * (2 * _THROUGH + 2 * network(12, 64) + products(2 * 16 * 16))  # there, back, and a sum over pixels
 _UPDATES = 12 * _GRADIENT
 
+GOLDEN_INITIALISATION = 1.4e-5  # OpenAI's float32 numbers against this model in float64: a property of the data
+_INITIALISATION = rounded(
+    "float32",
+    2 * step(12, 16) + 2 * step(24, 16) + 32 * 64 / 8 / 3,
+    3,
+    "4 steps, then means of 2048 values in 8 lanes; b = -mean counts relative to the deviation, a third of it",
+)
+
 GOLDEN = {  # relative to the largest magnitude of the array
     "bits": rounded("float32", 2 * 3072 / 8 / 3, 1, "a sum of 3072 in 8 lanes, whose partial sums grow"),
     "latents": rounded("float32", _VALUE, 1, "12 steps of near-rotations; networks add a tenth of the scale"),
     "decoded": rounded("float32", _VALUE, 1, "as latents, the other way"),
     "gradients": rounded("float32", _GRADIENT, 3, "there and back, a sum over 512 pixels; exp(3 logs) gives the 3"),
-    "initialisation": rounded(
-        "float32",
-        2 * (2 * step(12, 16) + 2 * step(24, 16) + 32 * 64 / 8 / 3),
-        3,
-        "4 steps, then means of 2048 values in 8 lanes; b = -mean counts relative to the deviation, a third of it",
+    "initialisation": Tolerance(
+        GOLDEN_INITIALISATION + _INITIALISATION.allowed,
+        f"the golden data's own error, 1.4e-5 against float64, and ours: {_INITIALISATION.why}",
     ),
     "training loss": rounded("float32", _UPDATES, 0.5, "12 updates, from weights that are off by as much as they may"),
     "training weights": rounded("float32", _UPDATES, 1, "12 updates, each off by the gradients' rounding"),
