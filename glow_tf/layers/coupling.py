@@ -15,7 +15,8 @@ from glow_tf.layers.tensors import per_example, shape_of
 class Coupling(Layer):
     """Half of the channels pass through and drive a network that says how the other half is changed.
 
-    A subclass gives `couple` and `uncouple`, elementwise functions of the network's output h and the changed half.
+    A subclass gives `couple` and `uncouple`, elementwise functions of the network's output h and the changed half, and
+    says by `outputs_per_channel` how many outputs of the network it needs for each channel of that half.
 
     Args:
       channels: C, an even number.
