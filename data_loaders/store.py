@@ -71,7 +71,7 @@ def _shared(root: str, shape: tuple[int, int, int], state: str, size: int) -> mm
         with locked(os.path.join(folder, f"{name}lock")):
             path = os.path.join(folder, f"{name}{state}")
             for other in os.listdir(folder):
-                if other.startswith(name) and other not in (f"{name}{state}", f"{name}lock"):
+                if f"{other.rpartition('-')[0]}-" == name and other not in (f"{name}{state}", f"{name}lock"):
                     os.unlink(os.path.join(folder, other))
             if not os.path.exists(path) or os.path.getsize(path) != size:
                 with atomic_write(path) as temporary, temporary.open("wb") as file:

@@ -22,6 +22,7 @@ FILE_NAME = ".glow_tf_index.sqlite"
 WORTH_IT = 1000  # files; fewer are looked at every time
 _VERSION = 1
 _WAIT_S = 3600.0  # for another process that is learning
+_BRIEFLY_S = 5.0  # where nothing is lost by going on without
 _TABLE = """
     create table files (name blob primary key, size integer, time integer,
                         height integer, width integer, gray integer, decodes integer) without rowid
@@ -81,21 +82,21 @@ class FolderIndex:
         self.decodes[row] = -1
         if len(self.names) < WORTH_IT:
             return
-        with contextlib.suppress(sqlite3.Error, OSError), contextlib.closing(self._open()) as database:
+        with contextlib.suppress(sqlite3.Error, OSError), contextlib.closing(self._open(_BRIEFLY_S)) as database:
             self._write(database, [row])
             database.commit()
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, wait: float = _WAIT_S) -> sqlite3.Connection:
         """The index, made if need be, locked."""
         folder = self._root if os.access(self._root, os.W_OK) else cache_folder("folders", self._root)
         path = os.path.join(folder, FILE_NAME)
         try:
-            return _begin(path)
+            return _begin(path, wait)
         except sqlite3.OperationalError:  # such as a lock or a disk that fails: not the file's fault
             raise
         except sqlite3.DatabaseError:  # no database
             os.unlink(path)
-            return _begin(path)
+            return _begin(path, wait)
 
     def _learned(self) -> bytes:
         return b"".join(a.tobytes() for a in (self.heights, self.widths, self.gray, self.decodes))
@@ -121,9 +122,9 @@ class FolderIndex:
             database.execute("insert or replace into files values (?, ?, ?, ?, ?, ?, ?)", values)
 
 
-def _begin(path: str) -> sqlite3.Connection:
+def _begin(path: str, wait: float) -> sqlite3.Connection:
     """Opens the file for one process alone, until it is closed."""
-    database = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
+    database = sqlite3.connect(path, timeout=wait, isolation_level=None)
     try:
         database.execute("begin immediate")
         if database.execute("pragma user_version").fetchone()[0] != _VERSION:

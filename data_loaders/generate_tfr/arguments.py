@@ -79,7 +79,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args.out = os.path.join(args.out, args.category) if args.category else args.out
     if os.path.exists(args.out) and not os.path.isdir(args.out):
         parser.error(f"{args.out} is no folder")
-    args.workers = args.workers or len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    args.workers = args.workers or cores
     return args
 
 

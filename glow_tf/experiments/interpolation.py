@@ -37,6 +37,7 @@ def conclude(study: Study) -> dict[str, Any]:
     charts.published(drawn, study)
     charts.save(drawn, study.picture())
     labels = np.repeat(y[::2], _FRAMES)
-    bits = np.asarray(glow.bits_per_dim(pictures.reshape(-1, *glow.config.image_shape), labels))
+    flat = pictures.reshape(-1, *glow.config.image_shape)
+    bits = np.asarray(glow.bits_per_dim(flat, labels, glow.draw_noise(flat.shape, [0, 0])))
     means = bits.reshape(_PAIRS, _FRAMES).mean(0)
     return {"bits/dim at the ends": float(means[[0, -1]].mean()), "halfway": float(means[_FRAMES // 2])}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -76,7 +77,7 @@ class Study:
         self.data: Any = None
         self._args = args
         self.runs: dict[str, Run] = {}
-        self.command = f"python -m glow_tf.experiments {' '.join(sys.argv[1:])}"
+        self.command = f"python -m glow_tf.experiments {shlex.join(sys.argv[1:])}"
 
     @classmethod
     def begin(cls, args: argparse.Namespace) -> Study:

@@ -68,7 +68,7 @@ class Level:
         return self._run(ForwardStep, folded, x, memory, compute_dtype, 1.0)
 
     def inverse(
-        self, y: tf.Tensor, compute_dtype: Any = None, memory: str = "reversible"
+        self, y: tf.Tensor, memory: str = "reversible", compute_dtype: Any = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """(x, log_det [N] of the inverse map); arguments and errors as `forward`."""
         return self._run(InverseStep, self.folded(), y, memory, compute_dtype, -1.0)

@@ -113,7 +113,7 @@ class MultiScaleFlow:
             if i < len(self.splits):
                 z, log_det = self.splits[i].inverse(tf.concat([z, eps[i]], -1))
                 total += log_det
-            z, log_det = level.inverse(z, self.dtype)
+            z, log_det = level.inverse(z, compute_dtype=self.dtype)
             total += log_det
             z = unsqueeze2x2(z)
         return z, total

@@ -55,7 +55,7 @@ def load(folder: str | Path, **options: Any) -> Glow:
 
     Args:
       folder: as given to `save`.
-      **options: memory, precision and seed of Glow.
+      **options: memory, precision, seed and jit of Glow.
 
     Raises:
       SavedModelError: there is no model in the folder, its files are damaged, or they do not fit each other.

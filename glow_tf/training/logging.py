@@ -302,6 +302,7 @@ def _device() -> str:
     """What this process computes on."""
     gpus = tf.config.get_visible_devices("GPU")
     if not gpus:
-        return f"on {len(os.sched_getaffinity(0))} CPU core(s)"
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return f"on {cores} CPU core(s)"
     names = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus}
     return f"on {len(gpus)} {' and '.join(sorted(names))}"

@@ -195,11 +195,6 @@ class Trainer:
         numbers = _numbers(self._results)
         return {name: numbers[name] for name in ("grad_norm", "condition")}
 
-    @property
-    def gradient_norm(self) -> float | None:
-        """Global norm of the last step's averaged gradient, before its update; None before any step."""
-        return self.latest().get("grad_norm")
-
     def probe(self) -> None:
         """Checks that the next step would succeed, on images of one that did, without taking it.
 

@@ -117,7 +117,7 @@ class HorovodWorkers(Workers):
         except ImportError as error:
             raise TrainError(
                 "started by horovodrun or mpirun, but Horovod cannot be imported"
-                f" ({error}); install it after TensorFlow, as the README says"
+                f" ({error}); install it after TensorFlow, as CONTRIBUTING.md says"
             ) from error
         if not tf.config.list_physical_devices("GPU"):
             os.environ.setdefault("HOROVOD_CYCLE_TIME", _CPU_CYCLE_MILLISECONDS)

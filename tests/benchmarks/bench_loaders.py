@@ -25,7 +25,6 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-ANCHOR = 64 * 32 * 32  # pixels of a batch
 RECORD_BYTES = 2**26  # of a data set of TFRecords
 SMALL: dict[str, Any] = {"depth": 16, "width": 128, "flow_coupling": "affine"}
 

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from glow_tf.flow.folded import ForwardStep, InverseStep
 from glow_tf.flow.level import FlowLevel
-from glow_tf.flow.memory import MEMORY
+from glow_tf.flow.memory import MEMORY, segments_for
+from glow_tf.flow.scan import Segment, scan
+from glow_tf.layers.products import Arithmetic
 from tests.flow.test_level import KINDS, images
 from tests.near import assert_near
 from tests.random_weights import perturb, random_glow
@@ -187,3 +190,20 @@ def test_graph_does_not_grow_with_depth(memory):
     shallow, deep = (operations_of_training_gradient(memory, depth) for depth in (4, 64))
     assert shallow == deep
     assert shallow.total() < 5000
+
+
+@pytest.mark.parametrize("kind", [ForwardStep, InverseStep])
+def test_steps_may_keep_different_things(kind):
+    """A scan whose first step keeps nothing, its second the expensive layer and its third everything."""
+    level, x = make_level("invconv, affine"), images()
+    everything = segments_for("store", 1)[0].keep
+    mixed = [Segment(1, ()), Segment(1, ("hidden_2",)), Segment(1, everything)]
+
+    def run(x, segments):
+        return scan(kind(level.coupling, Arithmetic(tf.float64)), level.folded().steps, x, segments)
+
+    ours = gradients(level, lambda x: run(x, mixed), x)
+    wanted = gradients(level, lambda x: run(x, segments_for("store", 3)), x)
+    used = {name: value for name, value in wanted.items() if value is not None and np.any(value)}
+    assert len(used) >= 10
+    assert_same({name: ours[name] for name in used}, used, "gradient float64")
