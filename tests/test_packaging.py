@@ -28,6 +28,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # In requirements.txt for the sake of TensorFlow or Horovod, which ask for them themselves.
 ONLY_PINNED = {
     *("keras", "protobuf", "ml-dtypes"),
+    *("tensorflow-metadata", "googleapis-common-protos"),
     *("setuptools", "wheel", "cloudpickle", "pyyaml", "cmake"),
 }
 
@@ -186,12 +187,15 @@ def test_every_pin_is_exact(pins: dict[str, Requirement]) -> None:
         assert re.fullmatch(r"==[^*,]+", str(pin.specifier)), pin
 
 
-@pytest.mark.parametrize("requirement", asked_for("train", "tfp", "demo", "experiments", "test", "dev"), ids=str)
+EXTRAS = ("train", "tfp", "tfds", "demo", "experiments", "test", "dev")
+
+
+@pytest.mark.parametrize("requirement", asked_for(*EXTRAS), ids=str)
 def test_pin_is_in_the_range_of_pyproject(requirement: Requirement, pins: dict[str, Requirement]) -> None:
     (pin,) = pins[canonicalize_name(requirement.name)].specifier
     assert requirement.specifier.contains(pin.version)
 
 
 def test_every_pin_is_asked_for(pins: dict[str, Requirement]) -> None:
-    asked = {canonicalize_name(r.name) for r in asked_for("train", "tfp", "demo", "experiments", "test", "dev")}
+    asked = {canonicalize_name(r.name) for r in asked_for(*EXTRAS)}
     assert set(pins) - asked == ONLY_PINNED

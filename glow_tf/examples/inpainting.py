@@ -26,7 +26,7 @@ from glow_tf.commands.arguments import MAX_SEED, check_out, whole_number
 from glow_tf.commands.folders import find_model
 from glow_tf.commands.models import open_model
 from glow_tf.commands.outputs import write_raster
-from glow_tf.flow.quantization import to_continuous, to_uint8
+from glow_tf.flow.quantization import middle_of_bins, to_continuous, to_uint8
 from glow_tf.model import Glow
 
 NOISE = {"inpainting": 0.03, "denoising": 0.2}  # standard deviations; black is -1/2 and white 1/2
@@ -105,7 +105,7 @@ def held_out_digits(glow: Glow, numbers: list[int]) -> tuple[tf.Tensor, np.ndarr
         raise ValueError(f"digits has the test images 0 to {data.n_test - 1}")
     images, labels = next(iter(data.batches_in_order("test", data.n_test)))
     chosen = tf.gather(images, numbers)
-    x = to_continuous(glow.config, chosen, glow.middle_of_bins(chosen), glow.dtype)
+    x = to_continuous(glow.config, chosen, middle_of_bins(glow.config, chosen, glow.dtype), glow.dtype)
     return x, np.asarray(labels)[numbers]
 
 

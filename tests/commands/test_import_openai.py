@@ -82,4 +82,4 @@ def test_the_average_that_is_not_there(error, tmp_path):
 def test_an_out_that_cannot_be(error, tmp_path):
     words = written(tmp_path, Case("reverse_additive"))
     (tmp_path / "model").write_text("")
-    assert "this is a file" in error(*words)
+    assert "is a file; a folder is needed" in error(*words)

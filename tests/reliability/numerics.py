@@ -25,6 +25,7 @@ import tensorflow as tf
 
 import data_loaders
 import glow_tf
+from glow_tf.flow.quantization import middle_of_bins
 from glow_tf.storage.files import atomic_write
 from glow_tf.training import Trainer
 from tests.reliability.undo import undo
@@ -70,7 +71,8 @@ def meter(glow: glow_tf.Glow, images: dict[str, np.ndarray]) -> Callable[[], dic
     def measure() -> dict[str, Any]:
         errors = {}
         for name, x in images.items():
-            errors[name] = there_and_back(glow.continuous(tf.constant(x), glow.middle_of_bins(tf.constant(x)))).numpy()
+            noise = middle_of_bins(glow.config, tf.constant(x), glow.dtype)
+            errors[name] = there_and_back(glow.continuous(tf.constant(x), noise)).numpy()
         for sigma in (1, 10):
             errors[f"{sigma} sigma"] = back_and_there(glow.sample_latents(8, float(sigma), 0)).numpy()
         found: dict[str, Any] = {name: float(e[np.isfinite(e)].max(initial=0.0)) for name, e in errors.items()}
