@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -10,11 +11,13 @@ import signal
 import threading
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 OLDEST, TOO_NEW = (2, 16), (2, 22)  # of TensorFlow: the range in pyproject.toml
 _M_ARENA_MAX = -8  # malloc.h of glibc
+_FEW_CORES = 4  # up to so many, threads do not wait for each other in one arena of malloc
 # What the launchers set: Horovod's own (Gloo), Open MPI, MPICH and Intel MPI, PMIx.
 _LAUNCHERS = (
     ("HOROVOD_RANK", "HOROVOD_SIZE"),
@@ -51,18 +54,48 @@ def keep_freed_memory() -> bool:
     (To let malloc keep everything instead leaves holes: before version 2.38 glibc asks for some bytes more than an
     aligned block has, so that a freed one is too small for the next of its size.)
 
-    All threads then share what malloc has, too. TensorFlow's variables TF_CPU_ALLOCATOR_USE_BFC and
-    TF_CPU_BFC_MEM_LIMIT_IN_MB, where they are set, count.
+    Where there are few cores, all threads then share what malloc has, too; on larger machines they would wait for each
+    other. TensorFlow's variables TF_CPU_ALLOCATOR_USE_BFC and TF_CPU_BFC_MEM_LIMIT_IN_MB, where they are set, count.
 
     Returns:
-      Whether it had an effect on malloc: that needs glibc.
+      Whether it had an effect on malloc: that needs glibc and few cores.
     """
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
-    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(physical // 2**20))  # its own limit is 64 GiB
-    if platform.libc_ver()[0] != "glibc":
+    os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(host_memory_limit() // 2**20))  # its own limit is 64 GiB
+    if platform.libc_ver()[0] != "glibc" or len(os.sched_getaffinity(0)) > _FEW_CORES:
         return False
     return ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1) == 1
+
+
+def host_memory_limit(root: Path = Path("/")) -> int:
+    """Bytes of memory that this process may have: the machine's, or less where a container or a job's control group says so.
+
+    Both versions of control groups, and every group above this process's, count.
+
+    Args:
+      root: where proc and sys are.
+    """
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # another system than Linux
+        groups = []
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            mounts, name = ["memory"], "memory.limit_in_bytes"
+        elif not controllers:
+            mounts, name = ["", "unified"], "memory.max"
+        else:
+            continue
+        group = Path(
+            path.lstrip("/")
+        )  # as the host has it: inside a container there may be no such folder, only the top
+        for mount in mounts:
+            for folder in (group, *group.parents):
+                with contextlib.suppress(OSError, ValueError):  # no such file; "max"
+                    limits.append(int((root / "sys/fs/cgroup" / mount / folder / name).read_text()))
+    return min(limits)
 
 
 def allow_tf32(*, allowed: bool) -> None:

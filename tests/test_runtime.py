@@ -1,15 +1,18 @@
-"""Memory that the process keeps: no page faults once every size was there."""
+"""Memory that the process keeps: no page faults once every size was there; how much it may have."""
 
+import os
 import platform
 import subprocess
 import sys
 
 import pytest
 
+from glow_tf.runtime import host_memory_limit, keep_freed_memory
+
 PROGRAM = """
 import resource
 from glow_tf.runtime import keep_freed_memory
-assert keep_freed_memory()
+keep_freed_memory()
 import tensorflow as tf
 double = tf.function(lambda x: tf.nn.relu(tf.nn.relu(x) + 1.0) * 2.0)
 x = tf.ones([64, 1024, 256])  # 64 MiB, which glibc would map afresh for every use
@@ -26,3 +29,37 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_large_tensors_cause_no_page_faults():
     result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert int(result.stdout) < 10 * 2**26 // 4096 // 100  # one in a hundred of what mapping them takes
+
+
+PHYSICAL = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "limit"),
+    [
+        ("0::/\n", {"memory.max": "max\n"}, PHYSICAL),
+        ("0::/slurm/job_7/step_0\n", {"slurm/job_7/memory.max": "1048576\n", "slurm/memory.max": "max\n"}, 2**20),
+        ("0::/\n", {"memory.max": f"{2**21}\n"}, 2**21),  # in a container with a name space of its own
+        ("1:cpu,memory:/docker/0f3a\n0::/\n", {"memory/memory.limit_in_bytes": f"{2**22}\n"}, 2**22),  # or without
+        ("4:memory:/a\n", {"memory/a/memory.limit_in_bytes": "9223372036854771712\n"}, PHYSICAL),
+        ("4:memory:/a\n", {}, PHYSICAL),
+        (None, {}, PHYSICAL),
+    ],
+)
+def test_limits_of_control_groups_count(tmp_path, groups, files, limit):
+    for name, text in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    if groups is not None:
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/self/cgroup").write_text(groups)
+    assert host_memory_limit(tmp_path) == limit
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="these are settings of glibc")
+@pytest.mark.parametrize(("cores", "shared"), [(2, True), (96, False)])
+def test_threads_of_a_large_machine_do_not_share_an_arena(monkeypatch, cores, shared):
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    assert keep_freed_memory() == shared
