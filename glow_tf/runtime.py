@@ -68,7 +68,7 @@ def keep_freed_memory() -> bool:
 
 
 def host_memory_limit(root: Path = Path("/")) -> int:
-    """Bytes of memory that this process may have: the machine's, or less where a control group (a container, a job) says so.
+    """Bytes of memory that this process may have: the machine's, or less where a container or a job sets a limit.
 
     Both versions of control groups, and every group above this process's, count.
 
