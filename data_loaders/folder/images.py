@@ -52,21 +52,22 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         return Header(height, width, _is_gray(image))
 
 
-def read_image(path: str | os.PathLike[str], size: tuple[int, int], channels: int) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], size: tuple[int, int], channels: int, crop: int = 0) -> np.ndarray:
     """Decodes a file, crops its centre to the aspect of `size` and averages it down to `size`.
 
     Args:
       path: a PNG or JPEG file.
       size: (H, W).
       channels: 1 (luma) or 3 (RGB). Transparency shows white; 16 bits keep their upper 8.
+      crop: as in centre_box.
 
     Returns:
       uint8 [H, W, channels].
 
     Raises:
-      BadImageError: missing, damaged, truncated, too large or smaller than `size`.
+      BadImageError: missing, damaged, truncated, too large or smaller than `size` or `crop`.
     """
-    return crop_centre(read_upright(path, channels), size)
+    return crop_centre(read_upright(path, channels), size, crop)
 
 
 def read_upright(file: str | os.PathLike[str] | IO[bytes], channels: int) -> Image.Image:
@@ -83,7 +84,7 @@ def crop_centre(picture: Image.Image, size: tuple[int, int], crop: int = 0) -> n
     """The centre of a picture of mode L or RGB, averaged down: uint8 [H, W, 1 or 3]; arguments as centre_box.
 
     Raises:
-      BadImageError: the picture is smaller than `size`.
+      BadImageError: the picture is smaller than `size` or `crop`.
     """
     box = centre_box((picture.height, picture.width), size, crop)
     return _average(picture, box, size).reshape(*size, len(picture.getbands()))

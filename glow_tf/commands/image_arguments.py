@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from glow_tf.commands import outputs
-from glow_tf.commands.arguments import CommandError, check_out
+from glow_tf.commands.arguments import CommandError, check_out, whole_number
 from glow_tf.commands.data import add_data, check_data, load_data
 from glow_tf.commands.folders import ModelLocation, find_model
 from glow_tf.config import GlowConfig
@@ -38,6 +38,12 @@ def add_images(parser: argparse.ArgumentParser, name: str = "images") -> None:
         help="PNG or JPEG files (cropped at the centre and averaged down to the model's size), folders of them, or"
         " test:7, train:0-3: images of the run's data",
     )
+    parser.add_argument(
+        "--crop",
+        type=whole_number(0),
+        metavar="PIXELS",
+        help="side of the square that is cut out of the centre of each file first, 0 for none (default: that of the run)",
+    )
     add_data(parser)
 
 
@@ -55,13 +61,15 @@ def check_pictures(args: argparse.Namespace, endings: Sequence[str]) -> None:
 
 
 def check_images(args: argparse.Namespace, location: ModelLocation) -> None:
-    """Settles args.places and args.data (None where no image is of the data).
+    """Settles args.places, args.crop and args.data (None where no image is of the data).
 
     Raises:
       CommandError: something is not there.
     """
     if location.config.channels not in (1, 3):
         raise CommandError(f"image files have 1 or 3 channels; {location.path} is for {location.config.channels}")
+    if args.crop is None:
+        args.crop = location.train.crop if location.train else 0
     args.places = []
     for text in args.images:
         path, of_data = Path(text), _OF_DATA.fullmatch(text)
@@ -118,7 +126,7 @@ def read_batches(args: argparse.Namespace, places: list[Place], batch: int) -> I
                 images.append(of_data[place.split, place.number])
                 continue
             try:
-                images.append(read_file(place.path, args.location.config))
+                images.append(read_file(place.path, args.location.config, args.crop))
             except CommandError as error:
                 bad.append(str(error))
         if bad:
@@ -126,19 +134,19 @@ def read_batches(args: argparse.Namespace, places: list[Place], batch: int) -> I
         yield np.stack(images)
 
 
-def read_file(path: Path, config: GlowConfig) -> np.ndarray:
+def read_file(path: Path, config: GlowConfig, crop: int = 0) -> np.ndarray:
     """uint8 [H, W, C] of one file.
 
     Raises:
-      CommandError: it is no PNG or JPEG image, damaged, too large, or smaller than the model's images.
+      CommandError: it is no PNG or JPEG image, damaged, too large, or smaller than the model's images or the crop.
     """
     from data_loaders.folder.images import BadImageError, read_image
     from data_loaders.text import printable
 
     try:
-        return read_image(path, (config.height, config.image_width), config.channels)
+        return read_image(path, (config.height, config.image_width), config.channels, crop)
     except BadImageError as error:
-        raise CommandError(f"{printable(str(path))} {error}") from None
+        raise CommandError(f"{printable(str(path))} {error}{' (--crop 0 takes the whole image)' if crop else ''}") from None
 
 
 def _read_data(args: argparse.Namespace, places: list[Place]) -> dict[tuple[str, int], np.ndarray]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -178,6 +180,22 @@ def test_larger_images_are_cropped_and_averaged(glow, models, tmp_path):
     Image.fromarray(pixels).save(tmp_path / "large.png")
     glow("reconstruct", models / "rgb", "large.png", "--scale", 1)
     assert (picture(tmp_path / "reconstructions.png") == 50).all()
+
+
+def test_files_are_cropped_as_the_run_s_images(glow, error, models, tmp_path):
+    """The centre is 50, the frame around it 200; without the crop the two are mixed."""
+    run = tmp_path / "cropped"
+    shutil.copytree(models / "run", run)
+    config = json.loads((run / "config.json").read_text())
+    config["train"]["crop"] = 8
+    (run / "config.json").write_text(json.dumps(config))
+    pixels = np.full((16, 20), 200, np.uint8)
+    pixels[4:12, 6:14] = 50
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    for options, frame in (([], False), (["--crop", 0], True), (["--crop", 12], True)):
+        glow("reconstruct", run, "large.png", "--scale", 1, *options)
+        assert (picture(tmp_path / "reconstructions.png") != 50).any() == frame
+    assert "smaller than the crop of 17x17 (--crop 0 takes" in error("encode", run, "large.png", "--crop", 17)
 
 
 @pytest.mark.parametrize(
