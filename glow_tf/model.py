@@ -16,7 +16,7 @@ from glow_tf.flow import quantization
 from glow_tf.flow.functions import ModelFunctions
 from glow_tf.flow.jit import check_jit
 from glow_tf.flow.level import FlowLevel
-from glow_tf.flow.memory import MEMORY
+from glow_tf.flow.memory import MEMORY, Memory
 from glow_tf.flow.multiscale import Encoding, MultiScaleFlow
 from glow_tf.inputs import check_images, check_labels, check_latents
 from glow_tf.interface import ImageModel
@@ -104,7 +104,7 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
         x: tf.Tensor,
         y: tf.Tensor | None = None,
         noise: tf.Tensor | None = None,
-        memory: str | None = None,
+        memory: Memory | None = None,
     ) -> dict[str, tf.Tensor]:
         """What training minimises, per image.
 
@@ -122,10 +122,10 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
         return self.losses_of(x, y, noise, memory or self.memory)[0]
 
     def losses_of(
-        self, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor, memory: str
+        self, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor, memory: Memory, probe: tf.Tensor | None = None
     ) -> tuple[dict[str, tf.Tensor], Encoding]:
         """(`losses`, the encoding that they came from)."""
-        log_prob, encoding = self.log_prob_of(x, y, noise, memory)
+        log_prob, encoding = self.log_prob_of(x, y, noise, memory, probe)
         bits_x = quantization.to_bits_per_dim(self.config, log_prob)
         bits_y, pred_error = tf.zeros_like(bits_x), tf.ones_like(bits_x)
         if self.classifier is not None:

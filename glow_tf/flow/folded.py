@@ -94,9 +94,7 @@ class StepMap:
 
     def _network(self, weights: FoldedStep, unchanged: tf.Tensor, kept: Kept) -> tuple[tf.Tensor, Activations]:
         activations = Activations(kept.windows, kept.hidden_1, kept.hidden_2)
-        if kept.h is not None and None not in activations:
-            return kept.h, activations
-        return CouplingNet.apply(weights.net, unchanged, self.arithmetic, activations)
+        return CouplingNet.apply(weights.net, unchanged, self.arithmetic, activations, kept.h)
 
     def _network_vjp(
         self, function: Callable[..., Any], weights: FoldedStep, kept: Kept, *d_of: tf.Tensor, changed: tf.Tensor

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from glow_tf.flow.folded import FoldedStep, ForwardStep, InverseStep, StepMap
-from glow_tf.flow.memory import MEMORY, segments_for
+from glow_tf.flow.memory import LevelMemory, segments_for
 from glow_tf.flow.scan import scan
 from glow_tf.flow.step import FlowStep
 from glow_tf.layers.base import Part
@@ -52,7 +52,7 @@ class Level:
         raise NotImplementedError
 
     def forward(
-        self, x: tf.Tensor, memory: str = "reversible", compute_dtype: Any = None
+        self, x: tf.Tensor, memory: LevelMemory = "reversible", compute_dtype: Any = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """(y, log_det [N]) of the K steps in turn; x and y [N, H, W, C]; compute_dtype overrides the steps'.
 
@@ -62,26 +62,40 @@ class Level:
         return self.forward_folded(self.folded(), x, memory, compute_dtype)
 
     def forward_folded(
-        self, folded: FoldedLevel, x: tf.Tensor, memory: str = "reversible", compute_dtype: Any = None
+        self,
+        folded: FoldedLevel,
+        x: tf.Tensor,
+        memory: LevelMemory = "reversible",
+        compute_dtype: Any = None,
+        probe: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """`forward` with the weights that `folded` returned, for callers who want its condition too."""
-        return self._run(ForwardStep, folded, x, memory, compute_dtype, 1.0)
+        """`forward` with the weights that `folded` returned, for callers who want its condition, or a `probe`, too."""
+        return self._run(ForwardStep, folded, x, memory, compute_dtype, 1.0, probe)
 
     def inverse(
-        self, y: tf.Tensor, memory: str = "reversible", compute_dtype: Any = None
+        self, y: tf.Tensor, memory: LevelMemory = "reversible", compute_dtype: Any = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """(x, log_det [N] of the inverse map); arguments and errors as `forward`."""
         return self._run(InverseStep, self.folded(), y, memory, compute_dtype, -1.0)
 
     def _run(
-        self, kind: type[StepMap], folded: FoldedLevel, start: Any, memory: str, compute_dtype: Any, sign: float
+        self,
+        kind: type[StepMap],
+        folded: FoldedLevel,
+        start: Any,
+        memory: LevelMemory,
+        compute_dtype: Any,
+        sign: float,
+        probe: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        if memory not in MEMORY:
-            raise ValueError(f"{self.name}: memory={memory!r} is unknown; allowed are {', '.join(MEMORY)}")
+        try:
+            segments = segments_for(memory, folded.steps.matrix.shape[0])
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
         start = self._checked(start)
         step = kind(self.coupling, Arithmetic.of(compute_dtype or self.compute_dtype))
-        segments = segments_for(memory, folded.steps.matrix.shape[0])
-        end, log_det = scan(step, folded.steps, start, segments, differentiable=self.differentiable, jit=self.jit)
+        options = {"differentiable": self.differentiable, "jit": self.jit}
+        end, log_det = scan(step, folded.steps, start, segments, probe=probe, **options)
         return end, log_det + sign * pixels(start) * folded.log_det_per_pixel
 
     def _checked(self, x: Any) -> tf.Tensor:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from glow_tf.config import GlowConfig
 from glow_tf.flow import quantization
+from glow_tf.flow.memory import Memory, of_level
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.products import Arithmetic
 from glow_tf.layers.squeeze import squeeze2x2, unsqueeze2x2
@@ -75,23 +76,31 @@ class MultiScaleFlow:
         return z
 
     def to_latents(
-        self, x: tf.Tensor, y: tf.Tensor | None = None, memory: str = "reversible", compute_dtype: Any = None
+        self,
+        x: tf.Tensor,
+        y: tf.Tensor | None = None,
+        memory: Memory = "reversible",
+        compute_dtype: Any = None,
+        probe: tf.Tensor | None = None,
     ) -> Encoding:
         """The latents of continuous images x [N, H, W, C] in [-1/2, 1/2).
 
-        `memory` says what is kept for a gradient; compute_dtype is the coupling networks'. It is the model's dtype
+        `memory` says what is kept for a gradient; `probe`, [L], has as its "gradient" how well every level's input is
+        recovered where it is not kept (see scan.py); compute_dtype is the coupling networks'. It is the model's dtype
         unless given, also with precision="bfloat16": a stack of networks that round their inputs to bfloat16 would
         not undo itself, because a difference in the last bit of float32 can move an input to the next bfloat16.
         """
         eps: list[tf.Tensor] = []
         log_dets: list[tf.Tensor] = []
         conditions = [tf.ones([1], tf.float64)]
+        probes = [None] * len(self.levels) if probe is None else tf.unstack(probe, len(self.levels))
 
         def at_level(i: int, z: tf.Tensor) -> tf.Tensor:
             folded = self.levels[i].folded()
             if folded.condition is not None:
                 conditions.append(folded.condition)
-            z, log_det = self.levels[i].forward_folded(folded, z, memory, compute_dtype or self.dtype)
+            compute, of_this = compute_dtype or self.dtype, of_level(memory, i)
+            z, log_det = self.levels[i].forward_folded(folded, z, of_this, compute, probes[i])
             log_dets.append(log_det)
             return z
 
@@ -125,10 +134,15 @@ class MultiScaleFlow:
         return quantization.to_continuous(self.config, x, noise, self.dtype)
 
     def log_prob_of(
-        self, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor, memory: str = "reversible"
+        self,
+        x: tf.Tensor,
+        y: tf.Tensor | None,
+        noise: tf.Tensor,
+        memory: Memory = "reversible",
+        probe: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, Encoding]:
         """(log p(x) in nats, [N], of uint8 images x with this noise; the encoding that it came from)."""
-        encoding = self.to_latents(self.continuous(x, noise), y, memory, self.compute_dtype)
+        encoding = self.to_latents(self.continuous(x, noise), y, memory, self.compute_dtype, probe)
         log_prob = encoding.log_det + quantization.quantization_log_prob(self.config)
         for latent in encoding.eps:
             log_prob -= 0.5 * tf.reduce_sum(tf.square(latent) + math.log(2 * math.pi), [1, 2, 3])

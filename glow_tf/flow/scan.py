@@ -9,19 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
 from glow_tf.flow.folded import FoldedStep, Kept, StepMap
+from glow_tf.flow.memory import Segment
 from glow_tf.layers.tensors import per_example, slice_step
-
-
-class Segment(NamedTuple):
-    """Some steps in a row, and the fields of Kept that are kept of each for the gradient."""
-
-    depth: int
-    keep: tuple[str, ...]
 
 
 def scan(
@@ -30,6 +24,7 @@ def scan(
     start: tf.Tensor,
     segments: Sequence[Segment],
     *,
+    probe: tf.Tensor | None = None,
     differentiable: bool = True,
     jit: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -40,6 +35,8 @@ def scan(
       weights: of K steps, every tensor [K, ...].
       start: x for a ForwardStep, y for an InverseStep.
       segments: of K steps together, in the order in which the steps are applied.
+      probe: a scalar that changes nothing. Its "gradient" is how well `start` is recovered by the backward pass: the
+        largest difference, relative to the largest magnitude; 0 where the first step's start is kept.
       differentiable: whether a gradient may be asked for. A SavedModel would hold it as graphs, twice its size.
       jit: whether XLA compiles the forward and the backward loops, each as a function of its own, so that a level's
         gradients are there as soon as its own backward loop has ended. Only inside a tf.function: called eagerly, the
@@ -62,12 +59,18 @@ def scan(
         loop = _Scan(step, tf.nest.pack_sequence_as(weights, flat), segments)
         return loop.backward(end, kept, d_end, d_log_det)
 
-    def run(start: tf.Tensor, *flat: tf.Tensor) -> tuple[Any, Callable[..., Any]]:
+    def run(start: tf.Tensor, *others: tf.Tensor) -> tuple[Any, Callable[..., Any]]:
+        flat = others[len(probes) :]
         end, log_det, kept = compiled(forward)(start, *flat)
-        return (end, log_det), lambda *d_results: compiled(backward)(end, kept, *d_results, *flat)
 
-    flat = tf.nest.flatten(weights)
-    return tf.custom_gradient(run)(start, *flat) if differentiable else run(start, *flat)[0]
+        def gradient(*d_results: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
+            recovered, d_start, *d_flat = compiled(backward)(end, kept, *d_results, *flat)
+            return d_start, *(_difference(recovered, start) for _ in probes), *d_flat
+
+        return (end, log_det), gradient
+
+    probes, flat = [] if probe is None else [probe], tf.nest.flatten(weights)
+    return (tf.custom_gradient(run) if differentiable else lambda *given: run(*given)[0])(start, *probes, *flat)
 
 
 class _Scan:
@@ -102,7 +105,7 @@ class _Scan:
     def backward(
         self, end: tf.Tensor, kept: list[list[Any]], d_end: tf.Tensor, d_log_det: tf.Tensor
     ) -> tuple[tf.Tensor | None, ...]:
-        """Gradients of the start and of every tensor of the weights, flat; None for weights that are not used.
+        """(The start recovered, gradients of it and of every tensor of the weights, flat; None for what is not used).
 
         What `forward` kept may be its arrays or, stacked, tensors.
         """
@@ -115,7 +118,7 @@ class _Scan:
         flat: list[tf.Tensor | None] = []
         for name, value in self.weights._asdict().items():
             flat += tf.nest.flatten(stacked[name]) if name in stacked else [None] * len(tf.nest.flatten(value))
-        return d_end, *flat
+        return end, d_end, *flat
 
     def _backward_step(
         self,
@@ -148,6 +151,12 @@ class _Scan:
 
     def _used(self, weights: FoldedStep) -> dict[str, Any]:
         return {name: getattr(weights, name) for name in self.step.used}
+
+
+def _difference(recovered: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """The largest difference, relative to the largest magnitude."""
+    scale = tf.maximum(tf.reduce_max(tf.abs(start)), start.dtype.as_numpy_dtype(1e-30))
+    return tf.reduce_max(tf.abs(recovered - start)) / scale
 
 
 def _at(kept: Any, i: tf.Tensor) -> tf.Tensor:

@@ -103,11 +103,15 @@ class CouplingNet(Part):
 
     @staticmethod
     def apply(
-        folded: Folded, x: tf.Tensor, arithmetic: Arithmetic, kept: Activations = NOTHING_KEPT
+        folded: Folded,
+        x: tf.Tensor,
+        arithmetic: Arithmetic,
+        kept: Activations = NOTHING_KEPT,
+        h: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, Activations]:
         """(h, what `vjp` needs); x and h stay in x's dtype, whatever the matrix products' arithmetic is.
 
-        What is in `kept` from an evaluation before is not evaluated again.
+        What is in `kept`, and h, from an evaluation before is not evaluated again.
         """
         compute_dtype, tf32 = arithmetic
         first, second, bias, last = (tf.cast(matrix, compute_dtype) for matrix in folded[:4])
@@ -119,8 +123,10 @@ class CouplingNet(Part):
             hidden_1 = tf.nn.relu(tf.nn.bias_add(product(windows, first, tf32=tf32), tf.zeros_like(bias)))
         if hidden_2 is None:
             hidden_2 = tf.nn.relu(tf.nn.bias_add(product(hidden_1, second, tf32=tf32), bias))
-        taps = _as_image(tf.cast(product(hidden_2, last, tf32=tf32), x.dtype), x)
-        return _plus_bias(overlap_add(taps), folded.last_bias), Activations(windows, hidden_1, hidden_2)
+        if h is None:
+            taps = _as_image(tf.cast(product(hidden_2, last, tf32=tf32), x.dtype), x)
+            h = _plus_bias(overlap_add(taps), folded.last_bias)
+        return h, Activations(windows, hidden_1, hidden_2)
 
     @staticmethod
     def vjp(folded: Folded, kept: Activations, d_h: tf.Tensor, arithmetic: Arithmetic) -> tuple[tf.Tensor, Folded]:

@@ -139,7 +139,14 @@ class UnrolledLevel(Level):
         return FoldedLevel(steps, log_det, condition=None)
 
     def _run(
-        self, kind: type[StepMap], folded: FoldedLevel, start: Any, memory: str, compute_dtype: Any, sign: float
+        self,
+        kind: type[StepMap],
+        folded: FoldedLevel,
+        start: Any,
+        memory: Any,
+        compute_dtype: Any,
+        sign: float,
+        probe: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         step, x = kind(self.coupling, Arithmetic.of(compute_dtype or self.compute_dtype)), start
         log_det = sign * pixels(x) * folded.log_det_per_pixel
