@@ -6,7 +6,7 @@
         ...
 
 Problems at hand: `digits` (ships with this package), `mnist`, `cifar10`, `folder` (any tree of PNG
-and JPEG images), and the original's TFRecords: `imagenet-oord`, `imagenet`, `celeba`, `lsun`,
+and JPEG images), and OpenAI's TFRecords: `imagenet-oord`, `imagenet`, `celeba`, `lsun`,
 `lsun_realnvp`.
 
 How to add a problem

@@ -9,7 +9,7 @@ The parameters are
 uniform: theta in +-rotation, t in +-shift times the side, s in +-shear, z in 1 +- zoom, and the
 flip is a fair coin.
 
-Source: the behaviour of Keras 2.2's ImageDataGenerator, which the original uses.
+Source: the behaviour of Keras 2.2's ImageDataGenerator, which OpenAI's code uses.
 Deviation: the centre of rotation, shear and zoom is the image's centre (H - 1) / 2; Keras 2.2 takes
 (H + 1) / 2, one pixel further, which was corrected in later releases. Shifts are the same in both.
 """

@@ -172,7 +172,7 @@ class DataSet:
     ) -> tuple[np.ndarray, np.ndarray]:
         """A batch for the data-dependent initialisation: n augmented training images of this rank.
 
-        As in the original these are augmented training images. They are drawn with a seed of their
+        As in OpenAI's code these are augmented training images. They are drawn with a seed of their
         own, so asking for them does not move train_batches; with fewer than n * size training
         images some come again, in another augmentation.
 

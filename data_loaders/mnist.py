@@ -3,12 +3,12 @@
 From data_dir (the folder of mnist.npz, or the file), else from Keras' cache, else downloaded into
 it as Keras does.
 
-Padding as the original: 2 pixels on each side with the minimum of the line. Deviation from the
+Padding as OpenAI's code: 2 pixels on each side with the minimum of the line. Deviation from the
 original, which tiles
 the one channel to three equal ones: the images stay [32, 32, 1]. (A density over three copies
 spends its capacity on their equality, and its bits/dim count each pixel three times.)
 
-dal 0: none. dal 1 and 2: shifts of up to a tenth of the size, as the original.
+dal 0: none. dal 1 and 2: shifts of up to a tenth of the size, as OpenAI's code.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class Request:
       problem: name in the registry.
       data_dir: folder of the data, "" for the problem's own default.
       image_size: (H, W), or None for the problem's own size.
-      dal: data augmentation level 0, 1 or 2, as the original's flag.
+      dal: data augmentation level 0, 1 or 2, as OpenAI's flag.
       category: a sub-set of the data (LSUN's room, a sub-folder), "" for all.
       n_test: how many test images to use, None for all.
       seed: of the order and the augmentation of the training images.

@@ -45,7 +45,7 @@ def downsample(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 
 def to_uint8(images: tf.Tensor) -> tf.Tensor:
-    """Rounds float images in [0, 255] down, as the original does; uint8 ones stay as they are."""
+    """Rounds float images in [0, 255] down, as OpenAI's code does; uint8 ones stay as they are."""
     if images.dtype == tf.uint8:
         return images
     return tf.cast(tf.clip_by_value(tf.floor(images + _ROUNDING_SLACK), 0.0, 255.0), tf.uint8)

@@ -1,4 +1,4 @@
-"""The golden cases as objects: configuration, arrays, and the model with the original's weights."""
+"""The golden cases as objects: configuration, arrays, and the model with OpenAI's weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Case:
         return self.arrays[key]
 
     def load(self, checkpoint: str = "model", **options: Any) -> glow_tf.Glow:
-        """The model with the weights that the original's checkpoint holds."""
+        """The model with the weights that OpenAI's checkpoint holds."""
         return glow_tf.load_openai_checkpoint(self.folder / f"{checkpoint}.ckpt", self.config, **options)
 
 

@@ -1,4 +1,4 @@
-"""The original's data sets in small, made by generate_tfr out of a few images: where its README's lines look for them.
+"""OpenAI's data sets in small, made by generate_tfr out of a few images: where its README's lines look for them.
 
 CIFAR-10 goes to Keras' cache (environment KERAS_HOME), the others go to the folder that GLOW_DATA names.
 """

@@ -1,4 +1,4 @@
-"""The command lines of the original's README, every alternative in brackets spelled out.
+"""The command lines of OpenAI's README, every alternative in brackets spelled out.
 
 Source: README.md of https://github.com/openai/glow.
 """
@@ -58,5 +58,5 @@ def _choose(line: str, chosen: tuple[str, ...]) -> str:
 
 
 def is_alone(name: str) -> bool:
-    """Whether the original runs the line without mpiexec."""
+    """Whether OpenAI's code runs the line without mpiexec."""
     return name == "simple"

@@ -1,4 +1,4 @@
-"""GlowConfig takes the original's numbers and our names, and says what is wrong with the rest."""
+"""GlowConfig takes OpenAI's numbers and our names, and says what is wrong with the rest."""
 
 from __future__ import annotations
 

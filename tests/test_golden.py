@@ -1,4 +1,4 @@
-"""Every number that the original computed comes out of ours."""
+"""Every number that OpenAI's code computed comes out of ours."""
 
 from __future__ import annotations
 

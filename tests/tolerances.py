@@ -119,14 +119,14 @@ _NETWORK = 2 * network(14, 5)
 NETWORK = {  # relative to the largest magnitude, at least 1
     "value": rounded("float64", _NETWORK, 10, "the largest of 24 to 70 terms of mixed signs is a tenth of their sum"),
     "gradient": rounded("float64", 3 * _NETWORK, 10, "there, back, and a sum over pixels"),
-    "std": Tolerance(1e-6 / 0.01, "the original adds 1e-6 to a standard deviation that is as small as 0.01 here"),
+    "std": Tolerance(1e-6 / 0.01, "OpenAI's code adds 1e-6 to a standard deviation that is as small as 0.01 here"),
     "bfloat16": rounded("bfloat16", BFLOAT16_NETWORK, 1, "a network in float32 and in bfloat16"),
 }
 
 POINTS = {  # of single layers, at points worked out by hand; relative to the largest magnitude, at least 1
     "float64": rounded("float64", 2 * 2 * products(4) + 8, 3, "two products of 4 terms or a few operations, up to 3"),
     "offset 300": rounded("float64", 2 * products(128), 100, "128 numbers of 300, divided by a deviation of 3"),
-    "epsilon": Tolerance(1e-6, "the original adds 1e-6 to a standard deviation of 3, which is a third of this"),
+    "epsilon": Tolerance(1e-6, "OpenAI's code adds 1e-6 to a standard deviation of 3, which is a third of this"),
     "exp of 14": rounded("float32", 6, 14, "a logarithm of 14 is rounded; exp takes absolute errors to relative ones"),
 }
 

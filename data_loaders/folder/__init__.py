@@ -20,7 +20,7 @@ when it is first needed, so that training begins at once. What is learned of the
 `memory_mb` also their pixels, is kept for the next start and for other processes of the machine: see
 data_loaders.folder.index and data_loaders.store.
 
-dal 0 and 1: no augmentation, as the original's image folders and records. dal 2: horizontal flips.
+dal 0 and 1: no augmentation, as OpenAI's image folders and records. dal 2: horizontal flips.
 """
 
 from __future__ import annotations

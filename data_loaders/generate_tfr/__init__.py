@@ -1,4 +1,4 @@
-"""TFRecords, as the original names and fills them, from image folders and from the data sets' own formats.
+"""TFRecords, as OpenAI's code names and fills them, from image folders and from the data sets' own formats.
 
     python -m data_loaders.generate_tfr FORMAT SOURCE OUT [--size N] ...
 
@@ -8,5 +8,5 @@ way at every resolution; what a shard holds depends on the source and --seed onl
 processes, written aside, read back, and renamed, so a shard that is there is whole: a run that was stopped or killed
 goes on where it was with the same command.
 
-Source: data_loaders/generate_tfr of the original. Deviations: see pixels; the original shuffles each resolution anew.
+Source: data_loaders/generate_tfr of OpenAI's code. Deviations: see pixels; OpenAI's code shuffles each resolution anew.
 """

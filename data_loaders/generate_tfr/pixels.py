@@ -1,6 +1,6 @@
-"""One image -> the same at every resolution, as the original makes it: centre crop, area average, halve, round down.
+"""One image -> the same at every resolution, as OpenAI's code makes it: centre crop, area average, halve, round down.
 
-Source: data_loaders/generate_tfr/generate.py of the original.
+Source: data_loaders/generate_tfr/generate.py of OpenAI's code.
 Deviation: it resizes to the largest resolution bilinearly (ImageNet), by Lanczos' filter (LSUN) or by a Gaussian
 pyramid (LSUN for RealNVP); here that is an area average too, as its README says, but for images that are too small,
 which are enlarged bilinearly.
@@ -30,7 +30,7 @@ def sides(size: int, smallest: int) -> tuple[int, ...]:
 
 
 def decode(data: bytes, formats: tuple[str, ...]) -> np.ndarray:
-    """The pixels of a picture's file, uint8 [H, W, 3]; orientation is left alone, as the original does.
+    """The pixels of a picture's file, uint8 [H, W, 3]; orientation is left alone, as OpenAI's code does.
 
     Raises:
       BadImageError: it cannot be decoded.

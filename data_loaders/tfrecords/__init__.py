@@ -1,6 +1,6 @@
-"""imagenet-oord, imagenet, celeba, lsun, lsun_realnvp: the original's TFRecords.
+"""imagenet-oord, imagenet, celeba, lsun, lsun_realnvp: OpenAI's TFRecords.
 
-| problem | default size | classes | what the original made of it |
+| problem | default size | classes | what OpenAI's code made of it |
 |---|---|---|---|
 | imagenet-oord | 64 | - | the downsampled ImageNet of PixelRNN, 32x32 and 64x64 |
 | imagenet | 256 | 1000 | ImageNet, centre-cropped and averaged down |
@@ -10,13 +10,13 @@
 
 data_dir holds train/ and validation/, each with shards `train-r05-s-0000-of-0008.tfrecords`; `category` is a folder in
 data_dir. Without data_dir it is `$GLOW_DATA/imagenet-oord-tfr` (imagenet-tfr, celeba-reshard-tfr, lsun, lsun_realnvp),
-and without GLOW_DATA that is /mnt/host: where the original looks. Sides need not be powers of two: r06 may hold 96x96.
+and without GLOW_DATA that is /mnt/host: where OpenAI's code looks. Sides need not be powers of two: r06 may hold 96x96.
 
 All shards must be there, and their framing is checked before any work; each record's checksum and form as it is read.
 See data_loaders.tfrecords.dataset for how ranks share the records, and order for how they are shuffled.
 
-dal 0 and 1: no augmentation, as the original. dal 2: horizontal flips.
-Deviations: the original says 1000 classes of imagenet-oord, whose labels are all 0; it crops lsun_realnvp's validation
+dal 0 and 1: no augmentation, as OpenAI's code. dal 2: horizontal flips.
+Deviations: OpenAI's code says 1000 classes of imagenet-oord, whose labels are all 0; it crops lsun_realnvp's validation
 images anew each time, here each has its own place.
 """
 
@@ -42,7 +42,7 @@ _TRIES = 10  # records at the beginning of a shard in which an image is looked f
 
 @dataclass(frozen=True)
 class _Problem:
-    """A data set of the original: its folder, usual size and number of classes."""
+    """A data set of OpenAI's code: its folder, usual size and number of classes."""
 
     folder: str
     size: int

@@ -1,4 +1,4 @@
-"""What a record holds: a tf.train.Example with the original's features.
+"""What a record holds: a tf.train.Example with OpenAI's features.
 
 | feature | | |
 |---|---|---|

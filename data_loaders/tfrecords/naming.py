@@ -1,6 +1,6 @@
-"""Names of shards: `{split}/{split}-rNN-s-XXXX-of-XXXX.tfrecords`, as the original's.
+"""Names of shards: `{split}/{split}-rNN-s-XXXX-of-XXXX.tfrecords`, as OpenAI's.
 
-NN is the base-2 logarithm of the side, rounded down, as in the original's generators: `r06` holds images of 64x64, or
+NN is the base-2 logarithm of the side, rounded down, as in OpenAI's generators: `r06` holds images of 64x64, or
 of 96x96 where the data was made at that size.
 """
 

@@ -42,7 +42,7 @@ def add_images(parser: argparse.ArgumentParser, name: str = "images") -> None:
         "--crop",
         type=whole_number(0),
         metavar="PIXELS",
-        help="side of the square that is cut out of the centre of each file first, 0 for none (default: that of the run)",
+        help="side of the square cut out of the centre of each file first, 0 for none (default: that of the run)",
     )
     add_data(parser)
 
@@ -146,7 +146,8 @@ def read_file(path: Path, config: GlowConfig, crop: int = 0) -> np.ndarray:
     try:
         return read_image(path, (config.height, config.image_width), config.channels, crop)
     except BadImageError as error:
-        raise CommandError(f"{printable(str(path))} {error}{' (--crop 0 takes the whole image)' if crop else ''}") from None
+        hint = " (--crop 0 takes the whole image)" if crop else ""
+        raise CommandError(f"{printable(str(path))} {error}{hint}") from None
 
 
 def _read_data(args: argparse.Namespace, places: list[Place]) -> dict[tuple[str, int], np.ndarray]:

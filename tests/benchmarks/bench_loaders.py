@@ -2,7 +2,7 @@
 
 A loader is asked for training batches as train.py asks for them, with its default --pmap and --fmap and nothing else
 running. What training takes is the speed of a training step of the CIFAR-10 model (measure.py, `store`, the fastest
-way), for each data set by the operations of the model that the README or the original trains on it: generous for small
+way), for each data set by the operations of the model that the README or OpenAI's code trains on it: generous for small
 models, which are slower than that. Data is random, made in a temporary folder; files are in the page cache.
 
 After these, how long folders of 200,000 and of 1,000,000 files take from the command to the first step: start_up.py.

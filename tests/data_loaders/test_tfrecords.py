@@ -1,4 +1,4 @@
-"""The original's TFRecords: naming, ranks, windows, attributes, crops."""
+"""OpenAI's TFRecords: naming, ranks, windows, attributes, crops."""
 
 from __future__ import annotations
 

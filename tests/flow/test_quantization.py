@@ -43,7 +43,7 @@ def test_known_values():
 def test_what_is_outside_is_clipped(bits):
     values = tf.constant([-1e9, -0.5001, -0.5, 0.4999, 0.5, 1e9])
     highest = 256 - 2 ** (8 - bits)
-    # like the original, 0.5 and above give 255, one above the highest bin's lower end
+    # like OpenAI's code, 0.5 and above give 255, one above the highest bin's lower end
     np.testing.assert_array_equal(quantization.to_uint8(config_of(bits), values), [0, 0, 0, highest, 255, 255])
 
 

@@ -29,7 +29,7 @@ def normal(*shape, seed=0):
 
 
 def reference_conv(x, kernel):
-    """The original's formula: pad by one, append a channel that is 1 on the ring, convolve with VALID padding."""
+    """OpenAI's formula: pad by one, append a channel that is 1 on the ring, convolve with VALID padding."""
     ring = tf.pad(tf.zeros_like(x[..., :1]), [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=1.0)
     padded = tf.concat([tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]), ring], -1)
     return tf.nn.conv2d(padded, kernel, 1, "VALID")

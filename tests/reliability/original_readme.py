@@ -1,6 +1,6 @@
-"""Every command line of the original's README, run: `python -m tests.reliability.original_readme IMAGES`.
+"""Every command line of OpenAI's README, run: `python -m tests.reliability.original_readme IMAGES`.
 
-Makes the original's data sets in small out of a folder of images (tests/original_data.py), then runs each line as it
+Makes OpenAI's data sets in small out of a folder of images (tests/original_data.py), then runs each line as it
 is written there, with `horovodrun -np 2` for `mpiexec -n N`, for a few steps at reduced depth and width; with --full at
 full depth and width with --dry_run, which takes up to seven minutes for each. Prints a line for every one and ends with
 1 if one failed.
@@ -42,7 +42,7 @@ def pictures(folder: Path, count: int) -> list[Image.Image]:
 
 def main() -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(description="Runs every command line of the original's README.")
+    parser = argparse.ArgumentParser(description="Runs every command line of OpenAI's README.")
     parser.add_argument("images", type=Path, help="folder of images, 256x256 or larger")
     parser.add_argument("--count", type=int, default=64, help="images to use (default 64)")
     parser.add_argument("--full", action="store_true", help="full depth and width, --dry_run")

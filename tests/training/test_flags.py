@@ -1,4 +1,4 @@
-"""The flags: the original's names and defaults, and one clear line for wrong use."""
+"""The flags: OpenAI's names and defaults, and one clear line for wrong use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from glow_tf.training.config import TrainConfig
 from glow_tf.training.presets import PRESETS
 from tests.training.common import REPOSITORY
 
-# Every flag of the original's train.py with its default.
+# Every flag of OpenAI's train.py with its default.
 ORIGINAL_TRAIN = {
     "verbose": False, "restore_path": "", "logdir": "./logs", "problem": "cifar10", "category": "",
     "data_dir": "", "dal": 1, "fmap": 1, "pmap": 16, "n_train": 50000, "n_test": -1,

@@ -1,4 +1,4 @@
-"""The moments after the original's 12-step runs; losses, weights and averages are in test_golden.py."""
+"""The moments after OpenAI's 12-step runs; losses, weights and averages are in test_golden.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_moments_after_twelve_steps(name):
     before = {key: np.array(variable) for key, variable in trainer.variables.items()}
     for index, batch in enumerate(zip(case["x"], case["y"], case["lr"], case["noise"], strict=True)):
         trainer.step(*batch)
-        if index == 0:  # unless told otherwise the average starts from the weights (the original: raw values)
+        if index == 0:  # unless told otherwise the average starts from the weights (OpenAI's code: raw values)
             for key, value in before.items():
                 np.testing.assert_array_equal(trainer.average[key], value)
     end = tf.train.load_checkpoint(str(case.folder / "end.ckpt"))

@@ -1,4 +1,4 @@
-"""The optimizers against a float64 NumPy replica of the original's formulas."""
+"""The optimizers against a float64 NumPy replica of OpenAI's formulas."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BETA1, BETA2 = 0.9, 0.95
 
 
 def replica(name, w, gradients, lrs, weight_decay=1.0, beta1=BETA1, squares=None):
-    """The original's arithmetic, float64."""
+    """OpenAI's arithmetic, float64."""
     w = w.astype(np.float64)
     m1, m2 = np.zeros_like(w), np.zeros_like(w)
     for t, (g, lr) in enumerate(zip(gradients, lrs, strict=True), start=1):

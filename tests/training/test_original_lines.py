@@ -1,4 +1,4 @@
-"""The command lines of the original's README; `python -m tests.reliability.original_readme` runs all of them."""
+"""The command lines of OpenAI's README; `python -m tests.reliability.original_readme` runs all of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_line_parses_as_written(name, tmp_path, monkeypatch):
 
 @pytest.fixture
 def data(tmp_path):
-    """The original's data sets, of eight pictures."""
+    """OpenAI's data sets, of eight pictures."""
     root = tmp_path / "data"
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((256, 256)) for _ in range(8)]
@@ -49,7 +49,7 @@ def data(tmp_path):
 @pytest.mark.slow
 @needs_horovod
 def test_a_line_runs_under_horovodrun(data, tmp_path):
-    """The one whose images are no power of two, which the original cannot run."""
+    """The one whose images are no power of two, which OpenAI's code cannot run."""
     name = "lsun-tower-96"
     line = command(name, lines()[name], f"{REDUCED} --n_test 2 --dry_run", tmp_path / "logs")
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", **environment(data)}

@@ -1,6 +1,6 @@
 """CelebA-HQ as the tool of Progressive Growing of GANs writes it: one file NAME-rNN.tfrecords for each resolution.
 
-Its records have `data` and `shape` in the order C, H, W, and `attr` where attributes were added. As in the original,
+Its records have `data` and `shape` in the order C, H, W, and `attr` where attributes were added. As in OpenAI's code,
 the first --validation images (3000) are for validation and the others for training.
 """
 

@@ -1,6 +1,6 @@
 """The downsampled ImageNet of PixelRNN: train_64x64 and valid_64x64 (or 32x32), as zip files or unpacked.
 
-Only the resolution that is there is written, as in the original: its 32x32 images are no averages of the 64x64 ones.
+Only the resolution that is there is written, as in OpenAI's code: its 32x32 images are no averages of the 64x64 ones.
 There are no labels.
 """
 
