@@ -98,14 +98,28 @@ def host_memory_limit(root: Path = Path("/")) -> int:
     return min(limits)
 
 
-def allow_tf32(*, allowed: bool) -> None:
-    """Whether TensorFlow may round float32 products on GPUs to TF32, in a process of ours; call it after importing it.
+def prepare_gpus(*, tf32: bool) -> None:
+    """Settles how a process of ours uses GPUs; call it after importing TensorFlow, before anything is computed.
 
-    Without this it does so from Ampere on, and exact products then take four times as long (layers/products.py).
+    Memory is taken as it is needed: TensorFlow would take all that is free, though a training may run beside this.
+
+    Args:
+      tf32: whether TensorFlow may round float32 products to TF32. From Ampere on it does so unless it is told, and
+        exact products then take four times as long (layers/products.py).
     """
     import tensorflow as tf  # needed by those who have it already
 
-    tf.config.experimental.enable_tensor_float_32_execution(allowed)
+    tf.config.experimental.enable_tensor_float_32_execution(tf32)
+    grow_gpu_memory()
+
+
+def grow_gpu_memory() -> None:
+    """Lets TensorFlow take its GPUs' memory as it needs it; where it has used them before, what was settled stays."""
+    import tensorflow as tf  # needed by those who have it already
+
+    with contextlib.suppress(RuntimeError):
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, enable=True)
 
 
 class SignalHandler:

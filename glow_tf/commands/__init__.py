@@ -26,7 +26,7 @@ import data_loaders
 from data_loaders.tensorflow_import import import_tensorflow
 from glow_tf.commands import train
 from glow_tf.commands.arguments import PROGRAM, Parser, version
-from glow_tf.runtime import allow_tf32, keep_freed_memory
+from glow_tf.runtime import keep_freed_memory, prepare_gpus
 
 TRAIN = "train"  # has a main of its own, which is also train.py's
 COMMANDS = {
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
             if getattr(module, "NEEDS_TENSORFLOW", True):
                 keep_freed_memory()
                 import_tensorflow()
-                allow_tf32(allowed=False)
+                prepare_gpus(tf32=False)
             with data_loaders.as_data_errors():
                 module.run(args)
         except KeyboardInterrupt:

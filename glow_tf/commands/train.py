@@ -17,7 +17,7 @@ import data_loaders
 from data_loaders.tensorflow_import import import_tensorflow
 from glow_tf.commands.arguments import Parser, version
 from glow_tf.config import ConfigError, GlowConfig
-from glow_tf.runtime import allow_tf32, keep_freed_memory, launched_by_horovod
+from glow_tf.runtime import keep_freed_memory, launched_by_horovod, prepare_gpus
 from glow_tf.training.config import OPENAI, TrainConfig, TrainError
 from glow_tf.training.logdir import check_claim, read_config, read_config_file
 from glow_tf.training.presets import PRESETS, preset
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None, prog: str = "train.py") -> int:
         model, config = parse(argv, prog)
         keep_freed_memory()
         import_tensorflow()
-        allow_tf32(allowed=config.precision == "tf32")
+        prepare_gpus(tf32=config.precision == "tf32")
         from glow_tf.training import infer, train
 
         if config.inference:

@@ -12,7 +12,7 @@ from data_loaders.tensorflow_import import import_tensorflow
 from glow_tf import experiments
 from glow_tf.commands.arguments import Parser, check_out_folder, whole_number
 from glow_tf.experiments.study import SCALES, ExperimentError, Stopped, Study
-from glow_tf.runtime import allow_tf32, keep_freed_memory
+from glow_tf.runtime import keep_freed_memory, prepare_gpus
 from glow_tf.training.config import PRECISIONS
 
 _PROGRAM = "python -m glow_tf.experiments"
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         _check(args)
         keep_freed_memory()
         import_tensorflow()
-        allow_tf32(allowed=args.precision == "tf32")
+        prepare_gpus(tf32=args.precision == "tf32")
         with data_loaders.as_data_errors():
             study = Study.begin(args)
             study.train()

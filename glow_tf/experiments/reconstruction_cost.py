@@ -68,11 +68,11 @@ def conclude(study: Study) -> dict[str, Any]:
 def measure(task: dict[str, Any]) -> dict[str, float]:
     """Peak memory of this process in MiB, and the median time of a training step in seconds."""
     from data_loaders.tensorflow_import import import_tensorflow
-    from glow_tf.runtime import allow_tf32, keep_freed_memory
+    from glow_tf.runtime import keep_freed_memory, prepare_gpus
 
     keep_freed_memory()
     import_tensorflow()
-    allow_tf32(allowed=False)
+    prepare_gpus(tf32=False)
     import numpy as np
 
     import glow_tf

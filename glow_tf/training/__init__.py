@@ -12,6 +12,7 @@ _HOMES = {
     "TrainConfig": "config",
     "TrainError": "config",
     "Trainer": "trainer",
+    "connect": "workers",
     "infer": "evaluation",
     "train": "session",
 }

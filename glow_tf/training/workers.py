@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.runtime import is_elastic, launched_by_horovod
+from glow_tf.runtime import grow_gpu_memory, is_elastic, launched_by_horovod
 from glow_tf.storage.files import StorageError
 from glow_tf.training.config import TrainError
 
@@ -154,8 +154,8 @@ class HorovodWorkers(Workers):
         rank = self.rank
         try:
             yield
-        except tf.errors.UnknownError as error:  # faults of a program are of other kinds
-            if not any(word in str(error).lower() for word in ("horovod", "nccl")):
+        except Exception as error:
+            if not _tells_of_lost_worker(error):
                 raise
             raise WorkerLostError(
                 f"rank {rank} stops because another one has failed or was killed; what it said, or the launcher"
@@ -208,21 +208,52 @@ class HorovodWorkers(Workers):
         return json.loads(received.numpy().tobytes())
 
 
+# What TensorFlow makes of a collective that failed; a program's own faults are of other kinds.
+_FAILED_COLLECTIVE = (tf.errors.UnknownError, tf.errors.InternalError, tf.errors.AbortedError, tf.errors.CancelledError)
+
+
+def _tells_of_lost_worker(error: BaseException | None) -> bool:
+    """Whether a collective failed because another worker is gone: the error itself, or one that it was raised from."""
+    from horovod.common.exceptions import HorovodInternalError
+
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, HorovodInternalError):
+            return True
+        said = str(error).lower()
+        if isinstance(error, _FAILED_COLLECTIVE) and any(word in said for word in ("horovod", "nccl", "gloo")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 @functools.lru_cache(maxsize=1)
 def connect() -> Workers:
     """The workers of this job; joins Horovod at the first call and takes this process's GPU.
 
+    Call it before TensorFlow computes anything, so also before a model is made.
+
     Raises:
-      TrainError: a launcher started this process but Horovod is missing.
+      TrainError: a launcher started this process but Horovod is missing; or TensorFlow has used other GPUs before.
     """
     workers = HorovodWorkers() if launched_by_horovod() else Workers()
-    gpus = tf.config.list_physical_devices("GPU")
-    try:
-        if gpus and isinstance(workers, HorovodWorkers):  # an elastic job may have one worker now and more later
-            gpus = [gpus[workers.local_rank % len(gpus)]]
-            tf.config.set_visible_devices(gpus, "GPU")
-        for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, enable=True)
-    except RuntimeError:  # TensorFlow has used the GPUs already: the caller's choice stands
-        pass
+    if isinstance(workers, HorovodWorkers):  # an elastic job may have one worker now and more later
+        _take_gpu(workers)
+    grow_gpu_memory()
     return workers
+
+
+def _take_gpu(workers: Workers) -> None:
+    """Leaves this process nothing but the GPU of its number on this machine."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return
+    number = workers.local_rank % len(gpus)
+    try:
+        tf.config.set_visible_devices(gpus[number], "GPU")
+    except RuntimeError:
+        raise TrainError(
+            f"rank {workers.rank}: TensorFlow uses {len(gpus)} GPUs already, but GPU {number} is this rank's; call"
+            " glow_tf.training.connect() before a model is made or anything else is computed"
+        ) from None

@@ -1,0 +1,83 @@
+"""Which GPU a rank takes, and which errors mean that another rank is gone; Horovod's own jobs are in other files."""
+
+from __future__ import annotations
+
+import pytest
+import tensorflow as tf
+
+from glow_tf.training import workers
+from glow_tf.training.config import TrainError
+from glow_tf.training.workers import HorovodWorkers, WorkerLostError
+from tests.training.jobs import needs_horovod
+
+
+class Rank(HorovodWorkers):
+    """A rank of a job that there is not."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    rank = property(lambda self: self.number)
+    local_rank = property(lambda self: self.number)
+
+
+@pytest.fixture
+def eight_gpus(monkeypatch):
+    """What was made visible, on a machine with eight GPUs."""
+    taken: list[str] = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind}:{i}" for i in range(8)])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpu, kind: taken.append(gpu))
+    return taken
+
+
+@pytest.mark.parametrize(("rank", "gpu"), [(0, "GPU:0"), (7, "GPU:7"), (9, "GPU:1")])
+def test_each_rank_takes_its_own_gpu(eight_gpus, rank, gpu):
+    workers._take_gpu(Rank(rank))
+    assert eight_gpus == [gpu]
+
+
+def test_a_model_made_before_does_not_put_every_rank_on_the_first_gpu(eight_gpus, monkeypatch):
+    def refuse(gpu, kind):
+        raise RuntimeError("Visible devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "set_visible_devices", refuse)
+    with pytest.raises(TrainError, match=r"rank 3: TensorFlow uses 8 GPUs already, but GPU 3 .*training\.connect\(\)"):
+        workers._take_gpu(Rank(3))
+
+
+def caused(error: Exception, by: BaseException) -> Exception:
+    error.__cause__ = by
+    return error
+
+
+HVD = "Horovod has been shut down. This was caused by an exception on one of the ranks"
+NCCL = "ncclAllReduce failed: unhandled system error"
+MESSAGES = (
+    (tf.errors.UnknownError(None, None, HVD), True),
+    (tf.errors.InternalError(None, None, NCCL), True),
+    (tf.errors.AbortedError(None, None, "HorovodAllreduce_gradient was aborted"), True),
+    (tf.errors.CancelledError(None, None, "[[{{node HorovodAllreduce_metrics}}]]"), True),
+    (caused(ValueError("the batch could not be read"), tf.errors.UnknownError(None, None, HVD)), True),
+    (tf.errors.InternalError(None, None, "Blas GEMM launch failed"), False),
+    (tf.errors.InvalidArgumentError(None, None, "HorovodAllreduce: mismatched shapes"), False),
+    (caused(ValueError("one"), ValueError("horovod")), False),
+    (KeyError("horovod"), False),
+)
+
+
+@needs_horovod
+@pytest.mark.parametrize(("error", "lost"), MESSAGES, ids=lambda value: type(value).__name__)
+def test_a_lost_rank_is_known_by_its_errors(error, lost):
+    with pytest.raises(WorkerLostError if lost else type(error)) as raised, Rank(1).detecting_lost_workers():
+        raise error
+    assert not lost or str(raised.value).startswith("rank 1 stops because another one has failed or was killed")
+
+
+@needs_horovod
+def test_horovods_own_error_is_one_of_them():
+    from horovod.common.exceptions import HorovodInternalError, HostsUpdatedInterrupt
+
+    with pytest.raises(WorkerLostError), Rank(1).detecting_lost_workers():
+        raise HorovodInternalError("ncclCommInitRank failed")
+    with pytest.raises(HostsUpdatedInterrupt), Rank(1).detecting_lost_workers():  # others come: nothing is lost
+        raise HostsUpdatedInterrupt(skip_sync=False)
