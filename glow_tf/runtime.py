@@ -122,6 +122,13 @@ def grow_gpu_memory() -> None:
             tf.config.experimental.set_memory_growth(gpu, enable=True)
 
 
+def uses_gpu() -> bool:
+    """Whether this process computes on a GPU, where starting a kernel takes longer than most of them run."""
+    import tensorflow as tf  # needed by those who have it already
+
+    return bool(tf.config.get_visible_devices("GPU"))
+
+
 class SignalHandler:
     """A context in which the first SIGINT or SIGTERM only asks to stop; a second Ctrl-C ends the process at once.
 

@@ -69,7 +69,7 @@ class StepMap:
         self.arithmetic = arithmetic
 
     def prepare(self, weights: FoldedStep, like: tf.Tensor) -> FoldedStep:
-        """The weights with a folded network, for images of the size of `like`."""
+        """The weights, of one step or stacked, with a folded network, for images of the size of `like`."""
         if isinstance(weights.net, Folded):
             return weights
         return weights._replace(net=self.coupling.net.fold(weights.net, *shape_of(like)[1:3]))

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from glow_tf import runtime
 from glow_tf.flow.quantization import TRAINING, noise_at
 from glow_tf.layers.invertible_conv import SINGULAR
 from glow_tf.training.config import TrainConfig
@@ -110,20 +111,27 @@ class TrainStep:
     ) -> tf.Tensor:
         """Average and optimizer, where it is allowed and the gradient is finite; the gradient's global norm.
 
-        Where the whole gradient has to be known first, nothing is updated before that. Else every level is as soon as
-        its own gradient is there, whose memory is then free again for the levels that the backward pass has yet to see.
+        Where the whole gradient has to be known first, nothing is updated before that. So it is on GPUs too: every
+        decision there waits for a number to reach the host. Else every level is updated as soon as its own gradient
+        is there, whose memory is then free again for the levels that the backward pass has yet to see.
         """
+        if self._config.on_nan == "skip" or self._config.clip_grad_norm > 0 or runtime.uses_gpu():
+            norm = tf.sqrt(_sum_of_squares(list(gradients.values())))
+            tf.cond(
+                allowed & tf.math.is_finite(norm),
+                lambda: self._apply_part(list(gradients), gradients, squares, self._optimizer.begin(lr), norm),
+                lambda: tf.constant(value=False),
+            )
+            return norm
         parts: dict[str, list[str]] = {}
-        whole = self._config.on_nan == "skip" or self._config.clip_grad_norm > 0
         for name in gradients:
-            parts.setdefault("" if whole else name.split("/")[0], []).append(name)
+            parts.setdefault(name.split("/")[0], []).append(name)
         sums = {part: _sum_of_squares([gradients[name] for name in names]) for part, names in parts.items()}
         norm = tf.sqrt(tf.add_n(list(sums.values())))
-        begins = allowed & tf.math.is_finite(norm) if whole else allowed
-        alpha = tf.cond(begins, lambda: self._optimizer.begin(lr), lambda: tf.zeros([], tf.float64))
+        alpha = tf.cond(allowed, lambda: self._optimizer.begin(lr), lambda: tf.zeros([], tf.float64))
         for part, names in reversed(parts.items()):
             tf.cond(
-                begins & tf.math.is_finite(sums[part]),
+                allowed & tf.math.is_finite(sums[part]),
                 functools.partial(self._apply_part, names, gradients, squares, alpha, norm),
                 lambda: tf.constant(value=False),
             )

@@ -1,0 +1,68 @@
+"""How many kernels a flow step is on a GPU: they grow by no more than a tenth without being noticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+import glow_tf
+from glow_tf import runtime
+from tests.benchmarks.launches import by_xla, conditions, graphs_of, in_executor
+from tests.flow.test_level import images, level_and_steps
+from tests.flow.test_scan import assert_same, there_and_back
+from tests.random_weights import random_glow, random_images
+
+MODEL: dict[str, Any] = {
+    "image_size": 8,
+    "channels": 3,
+    "width": 8,
+    "depth": 3,
+    "n_levels": 1,
+    "flow_coupling": "affine",
+}
+# Forward and backward, counted on a CPU with TensorFlow 2.18. In the form for CPUs it is 70 + 147 and 23 + 73.
+EXECUTOR = {"reversible": 48 + 95, "store": 48 + 61}
+XLA = {"reversible": 18 + 52, "store": 25 + 41}
+
+
+def assert_no_more(loops, known):
+    assert len(loops) == 2  # forward and backward
+    assert 0.8 * known <= sum(counter.total() for counter in loops) <= 1.1 * known, loops
+
+
+@pytest.mark.parametrize("memory", EXECUTOR)
+def test_of_the_executor(monkeypatch, memory):
+    monkeypatch.setattr(runtime, "uses_gpu", lambda: True)
+    trainer = glow_tf.Trainer(random_glow(memory=memory, **MODEL))
+    x = random_images(trainer.glow.config, 2)
+    found = in_executor(graphs_of(lambda: trainer.step(x))[1])
+    assert_no_more([counter for name, counter in found.items() if name], EXECUTOR[memory])
+
+
+@pytest.mark.parametrize("memory", XLA)
+def test_of_xla(memory):
+    level = random_glow(memory=memory, jit=True, **MODEL).levels[0]
+    assert_no_more(by_xla(level, (2, 4, 4, 12), memory), XLA[memory])
+
+
+def test_the_host_waits_once_in_a_step_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(runtime, "uses_gpu", lambda: True)
+    trainer = glow_tf.Trainer(random_glow(**MODEL | {"n_levels": 2}))
+    x = random_images(trainer.glow.config, 2)
+    assert conditions(graphs_of(lambda: trainer.step(x))[0]) == 1
+
+
+def test_weights_folded_once_for_all_steps_give_the_same_gradients(monkeypatch):
+    level, _ = level_and_steps("invconv, affine")
+    found = []
+    for on_gpu in (False, True):
+        monkeypatch.setattr(runtime, "uses_gpu", lambda on_gpu=on_gpu: on_gpu)
+        run = tf.function(
+            lambda x: there_and_back(level.forward, level.inverse, x, level.trainable_variables),
+            input_signature=[tf.TensorSpec([None, None, None, level.channels], tf.float64)],
+            autograph=False,
+        )
+        found.append(run(images()))
+    assert_same(found[1], found[0], "gradient float64")
