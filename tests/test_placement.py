@@ -1,4 +1,4 @@
-"""Every operation of the hot path can run on a GPU: read off TensorFlow's table of kernels, which CPU builds have too."""
+"""Every operation of the hot path can run on a GPU, by TensorFlow's table of kernels, which CPU builds have too."""
 
 from __future__ import annotations
 
