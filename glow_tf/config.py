@@ -13,6 +13,8 @@ from typing import Any
 
 PERMUTATIONS = ("reverse", "shuffle", "invconv")
 COUPLINGS = ("additive", "affine")
+CONTEXTS = ("none", "label", "grayscale", "downsampled:N", "left_half")
+_EMBEDDED = 16  # channels of a class's embedding, unless context_channels says another number
 
 
 class ConfigError(ValueError):
@@ -67,11 +69,15 @@ class GlowConfig:
       weight_y: weight of the classification loss (bits); needs ycond.
       lu_decomposed: the 1x1 convolutions are stored as P, L, U, sign_S, log_S (paper section 3.2).
       channels: channels of the images; 1 is grayscale.
+      context: what the model is given besides: "none", or only what the caller gives as context=; "label", an embedding
+        of the class, given to every coupling network and prior (ycond is the top prior's alone); or an image made of
+        the image itself: "grayscale", "downsampled:N" (means of N x N pixels), "left_half".
+      context_channels: C of the context [N, H, W, C]; 0 for none. Where `context` says what it is, it says how many.
 
     Raises:
       ConfigError: a field is out of its range, or two fields contradict each other.
 
-    Source: flags of train.py of the original; image_size as (H, W), channels and lu_decomposed are ours.
+    Source: flags of train.py of the original; image_size as (H, W), channels, lu_decomposed and contexts are ours.
     """
 
     image_size: int | tuple[int, int]
@@ -87,6 +93,8 @@ class GlowConfig:
     weight_y: float = 0.0
     lu_decomposed: bool = False
     channels: int = 3
+    context: str = "none"
+    context_channels: int = 0
 
     def __post_init__(self) -> None:
         def settle(field: str, value: object) -> None:
@@ -105,6 +113,9 @@ class GlowConfig:
         if isinstance(self.weight_y, bool) or not isinstance(self.weight_y, (int, float)):
             raise ConfigError(f"weight_y={self.weight_y!r}: must be a number, 0 or more")
         settle("weight_y", float(self.weight_y))
+        _integer("context_channels", self.context_channels, 0)
+        self._check_context()
+        settle("context_channels", self.context_channels or self._own_context_channels)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -121,8 +132,48 @@ class GlowConfig:
             raise ConfigError(f"weight_y={self.weight_y}: must be a number, 0 or more")
         if self.weight_y > 0 and not self.ycond:
             raise ConfigError(f"weight_y={self.weight_y} needs ycond: without it there is no classifier")
+        if self.weight_y > 0 and self.context == "label":
+            raise ConfigError(f"weight_y={self.weight_y}: with context='label' the classifier would be told the class")
         if self.lu_decomposed and self.flow_permutation != "invconv":
             raise ConfigError(f"lu_decomposed needs flow_permutation 'invconv', not {self.flow_permutation!r}")
+
+    def _check_context(self) -> None:
+        kind, colon, factor = self.context.partition(":") if isinstance(self.context, str) else ("", "", "")
+        named = kind == "downsampled" and factor.isdecimal() and int(factor) > 1
+        if not named and (colon or kind not in CONTEXTS):
+            raise ConfigError(f"context={self.context!r}: allowed are {', '.join(CONTEXTS)} (N of at least 2)")
+        if self.context_from_image and self.context_channels not in (0, self._own_context_channels):
+            raise ConfigError(
+                f"context_channels={self.context_channels}: the context {self.context!r} of images with {self.channels}"
+                f" channels has {self._own_context_channels}"
+            )
+        if named and (self.height % int(factor) or self.image_width % int(factor)):
+            raise ConfigError(f"context={self.context!r}: height and width, {self.image_size}, must be divisible by it")
+
+    @property
+    def _own_context_channels(self) -> int:
+        own = {"label": _EMBEDDED, "grayscale": 1, "downsampled": self.channels, "left_half": self.channels + 1}
+        return own.get(self.context.partition(":")[0], 0)
+
+    @property
+    def context_factor(self) -> int:
+        """N of the context "downsampled:N"; 1 for others."""
+        return int(self.context.partition(":")[2] or 1)
+
+    @property
+    def context_from_image(self) -> bool:
+        """Whether the context is made of the image itself."""
+        return self.context not in ("none", "label")
+
+    @property
+    def context_given(self) -> bool:
+        """Whether the model takes a context image: it has one, which is not the class."""
+        return self.context_channels > 0 and self.context != "label"
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether the model is class-conditional, by ycond or by its context."""
+        return self.ycond or self.context == "label"
 
     @property
     def height(self) -> int:
@@ -169,8 +220,13 @@ class GlowConfig:
         return shapes
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as a plain dict that JSON can hold."""
-        return dataclasses.asdict(self)
+        """The fields as a plain dict that JSON can hold; those of a context only where the model has one."""
+        fields = dataclasses.asdict(self)
+        if self.context == "none":
+            del fields["context"]  # so that what was made of earlier models' fields, such as fingerprints, still is
+        if self.context_channels == self._own_context_channels:
+            del fields["context_channels"]
+        return fields
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> GlowConfig:

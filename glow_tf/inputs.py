@@ -28,7 +28,7 @@ def check_labels(config: GlowConfig, y: Any, n: Any, *, needed: bool = True) -> 
 
     Inside a tf.function a label out of range is an InvalidArgumentError when it runs.
     """
-    if not config.ycond:
+    if not config.takes_labels:
         return tf.zeros([0], tf.int32)
     if y is None:
         if not needed:
@@ -49,6 +49,26 @@ def check_labels(config: GlowConfig, y: Any, n: Any, *, needed: bool = True) -> 
     if value is not None and value.size and not (0 <= value.min() and value.max() < config.n_y):
         raise ValueError(f"y holds labels from {value.min()} to {value.max()}; this model has 0 to {config.n_y - 1}")
     return y
+
+
+def check_context(config: GlowConfig, context: Any, dtype: Any, n: Any) -> tf.Tensor | None:
+    """The context of n images as a tensor [N, H, W, context_channels] (None for a model without), or a ValueError."""
+    if not config.context_given:
+        if context is not None:
+            instead = "its context is the label y" if config.context == "label" else "it was made without one"
+            raise ValueError(f"this model takes no context: {instead}")
+        return None
+    sizes = [*config.image_shape[:2], config.context_channels]
+    wanted = f"this model takes a floating-point context [N, {', '.join(map(str, sizes))}]"
+    if context is None:
+        raise ValueError(f"{wanted}: give context=, one for every image")
+    context = tf.convert_to_tensor(context)
+    if not context.dtype.is_floating:
+        raise ValueError(f"{wanted}, not {context.dtype.name}")
+    if context.shape.rank != 4 or not context.shape[1:].is_compatible_with(sizes):
+        raise ValueError(f"{wanted}, not shape {context.shape}")
+    _check_number("contexts", context, n)
+    return tf.cast(context, dtype)
 
 
 def check_noise(config: GlowConfig, noise: Any, dtype: Any, n: Any) -> tf.Tensor:

@@ -18,9 +18,10 @@ from glow_tf.flow.jit import check_jit
 from glow_tf.flow.level import FlowLevel
 from glow_tf.flow.memory import MEMORY, Memory
 from glow_tf.flow.multiscale import Encoding, MultiScaleFlow
-from glow_tf.inputs import check_images, check_labels, check_latents
+from glow_tf.inputs import check_context, check_images, check_labels, check_latents
 from glow_tf.interface import ImageModel
 from glow_tf.latents.flatten import flatten_latents
+from glow_tf.layers.context import FEATURES, ContextEncoder
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.prior import TopPrior
 from glow_tf.layers.products import Arithmetic
@@ -82,16 +83,23 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
             "compute_dtype": self.compute_dtype,
             "jit": jit,
         }
+        given: dict[str, Any] = {"context_channels": min(FEATURES, config.width) if config.context_channels else 0}
         channels = [config.level_shape(level)[2] for level in range(config.n_levels)]
         self.levels = [
-            FlowLevel(config.depth, c, config.width, name=f"level_{i}", **step, **part) for i, c in enumerate(channels)
+            FlowLevel(config.depth, c, config.width, name=f"level_{i}", **step, **given, **part)
+            for i, c in enumerate(channels)
         ]
-        self.splits = [Split(c, name=f"split_{i}", **part) for i, c in enumerate(channels[:-1])]
+        self.splits = [Split(c, name=f"split_{i}", **given, **part) for i, c in enumerate(channels[:-1])]
         n_y = config.n_y if config.ycond else None
-        self.prior = TopPrior(channels[-1], learntop=config.learntop, n_y=n_y, name="prior", **part)
+        self.prior = TopPrior(channels[-1], learntop=config.learntop, n_y=n_y, name="prior", **given, **part)
         self.classifier = (
             ZeroLinear(channels[-1], config.n_y, name="classifier", **part) if config.has_classifier else None
         )
+        self.encoder = None
+        if config.context_channels:
+            classes = config.n_y if config.context == "label" else None
+            sizes = (config.context_channels, given["context_channels"], config.n_levels)
+            self.encoder = ContextEncoder(*sizes, n_y=classes, name="context", **part)
         self.initialized = tf.Variable(initial_value=False, trainable=False, name="initialized")
         self._functions: ModelFunctions | None = None
         # once, so for the size that it has: known sizes make a smaller graph
@@ -105,6 +113,7 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
         y: tf.Tensor | None = None,
         noise: tf.Tensor | None = None,
         memory: Memory | None = None,
+        context: Any = None,
     ) -> dict[str, tf.Tensor]:
         """What training minimises, per image.
 
@@ -113,19 +122,26 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
           y: int [N], where the model has classes.
           noise: dequantisation noise [N, H, W, C] in [0, 1/n_bins); drawn afresh if None.
           memory: overrides the model's.
+          context: as `log_prob`.
 
         Returns:
           loss = bits_x + weight_y * bits_y; bits_x: bits per subpixel; bits_y: bits of the label (0 without a
           classifier); pred_error: 1 where the classifier is wrong (1 without one); each [N].
         """
         noise = self._noise_for(x, None) if noise is None else noise
-        return self.losses_of(x, y, noise, memory or self.memory)[0]
+        return self.losses_of(x, y, noise, memory or self.memory, context=context)[0]
 
     def losses_of(
-        self, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor, memory: Memory, probe: tf.Tensor | None = None
+        self,
+        x: tf.Tensor,
+        y: tf.Tensor | None,
+        noise: tf.Tensor,
+        memory: Memory,
+        probe: tf.Tensor | None = None,
+        context: Any = None,
     ) -> tuple[dict[str, tf.Tensor], Encoding]:
         """(`losses`, the encoding that they came from)."""
-        log_prob, encoding = self.log_prob_of(x, y, noise, memory, probe)
+        log_prob, encoding = self.log_prob_of(x, y, noise, memory, probe, self.context_for(x, context))
         bits_x = quantization.to_bits_per_dim(self.config, log_prob)
         bits_y, pred_error = tf.zeros_like(bits_x), tf.ones_like(bits_x)
         if self.classifier is not None:
@@ -137,15 +153,16 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
 
     # Latents
 
-    def decode_continuous(self, eps: Sequence[Any], y: Any = None) -> tf.Tensor:
+    def decode_continuous(self, eps: Sequence[Any], y: Any = None, context: Any = None) -> tf.Tensor:
         """The continuous images [N, H, W, C] of L latents, nominally in [-1/2, 1/2), neither rounded nor clipped."""
         latents = check_latents(self.config, eps, self.dtype)
         label = check_labels(self.config, y, latents[0].shape[0])
-        return self.functions.from_flat(flatten_latents(latents), label)[0]
+        context = check_context(self.config, context, self.dtype, latents[0].shape[0])
+        return self.functions.from_flat(flatten_latents(latents), label, context)[0]
 
     # Initialisation and variables
 
-    def initialize(self, x: Any, y: Any = None, noise: Any = None) -> None:
+    def initialize(self, x: Any, y: Any = None, noise: Any = None, context: Any = None) -> None:
         """Data-dependent initialisation (paper, section 3.1): every actnorm's output on the batch x is normalised.
 
         Args and errors as `log_prob`; always in float32 (or float64).
@@ -153,9 +170,10 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
         x = check_images(self.config, x)
         if x.shape[0] == 0:
             raise ValueError("data-dependent initialisation needs at least one image")
-        check_labels(self.config, y, x.shape[0], needed=False)
+        label = check_labels(self.config, y, x.shape[0], needed=self.config.context == "label")
         noise = self._noise_for(x, noise)
-        self._traced_initialize(x, noise)
+        context = self.context_for(x, context)
+        self._traced_initialize(x, noise, *([] if self.encoder is None else [label, context]))
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Every variable by its name, such as "level_0/actnorm/b"; those of a level hold its K steps."""
@@ -178,20 +196,25 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
             self._functions = ModelFunctions(self)
         return self._functions
 
-    def _log_prob(self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        return self.functions.log_prob(images, label, noise)
+    def _log_prob(self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
+        return self.functions.log_prob(images, label, noise, context)
 
-    def _logits(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        return self.functions.logits(images, noise)
+    def _logits(self, images: tf.Tensor, noise: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
+        return self.functions.logits(images, noise, context)
 
-    def _encode(self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
+    def _encode(
+        self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor | None, context: tf.Tensor | None
+    ) -> tf.Tensor:
         x = self.continuous(images, self._middle_or(noise, images))
-        return self.functions.to_flat(x, label)[0]
+        return self.functions.to_flat(x, label, context=context)[0]
 
-    def _decode(self, flat: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        x, _ = self.functions.from_flat(flat, label)
+    def _decode(self, flat: tf.Tensor, label: tf.Tensor, context: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        x, _ = self.functions.from_flat(flat, label, context)
         return quantization.to_uint8(self.config, x), quantization.is_finite(x)
 
-    def _initialize(self, x: tf.Tensor, noise: tf.Tensor) -> None:
-        self.walk(self.continuous(x, noise), lambda i, z: self.levels[i].initialize(z), lambda i, z: z)
+    def _initialize(
+        self, x: tf.Tensor, noise: tf.Tensor, label: tf.Tensor | None = None, context: tf.Tensor | None = None
+    ) -> None:
+        given = self.contexts(context, label)
+        self.walk(self.continuous(x, noise), lambda i, z: self.levels[i].initialize(z, given[i]), lambda i, z: z)
         self.initialized.assign(value=True)

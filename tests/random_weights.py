@@ -35,7 +35,7 @@ def random_images(config: glow_tf.GlowConfig, n: int, seed: int = 0) -> np.ndarr
 
 def label_of(config: glow_tf.GlowConfig, n: int) -> np.ndarray | None:
     """A label for each of n images where the model takes labels."""
-    return np.arange(n) % config.n_y if config.ycond else None
+    return np.arange(n) % config.n_y if config.takes_labels else None
 
 
 def noise_for(config: glow_tf.GlowConfig, n: int, dtype: Any = np.float32, seed: int = 0) -> np.ndarray:

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from glow_tf.bijectors.batches import with_one_batch_dimension
+from glow_tf.bijectors.contexts import common_leading, with_leading
 
 _TFPCache: Any = type(tfp.bijectors.Bijector._cache)  # its class has no public name
 
@@ -76,6 +77,9 @@ class LayerBijector(OneEvaluationBijector):
     `bijector.layer.initialize(images)` sets those that depend on data. `parameter_properties` is empty: no argument of
     the constructor is a tensor, so a layer's bijector has no batch shape of its own.
 
+    A layer with context_channels=C takes `context=`, [..., H, W, C] of the layer's dtype, at every call; its leading
+    dimensions broadcast with those of x and y.
+
     Args:
       layer: a layer of glow_tf.layers, which two bijectors may share, or a number of channels for a new layer: C of its
         `forward`, so of this bijector's images.
@@ -127,14 +131,23 @@ class LayerBijector(OneEvaluationBijector):
         return layer.dtype
 
     def forward_and_log_det(self, x: tf.Tensor, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        flat, restore = with_one_batch_dimension(x, 3)
-        y, log_det = self.layer.inverse(flat, **kwargs)
-        return restore(y), restore(log_det)
+        return self._apply(self.layer.inverse, x, **kwargs)
 
     def inverse_and_log_det(self, y: tf.Tensor, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        flat, restore = with_one_batch_dimension(y, 3)
-        x, log_det = self.layer.forward(flat, **kwargs)
-        return restore(x), restore(log_det)
+        return self._apply(self.layer.forward, y, **kwargs)
+
+    @staticmethod
+    def _apply(function: Any, x: tf.Tensor, context: Any = None, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        if context is not None:
+            context = tf.convert_to_tensor(context)
+            if context.shape.rank is None or context.shape.rank < 3:
+                raise ValueError(f"context must be [..., H, W, C], not shape {context.shape}")
+            leading = common_leading(x, 3, (context, 3))
+            x = with_leading(x, 3, leading)
+            kwargs["context"] = with_one_batch_dimension(with_leading(context, 3, leading), 3)[0]
+        flat, restore = with_one_batch_dimension(x, 3)
+        y, log_det = function(flat, **kwargs)
+        return restore(y), restore(log_det)
 
     @classmethod
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:

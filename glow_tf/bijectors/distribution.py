@@ -27,23 +27,24 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
     of their own, which dequantise: `log_prob_uint8`, `bits_per_dim` and `sample_uint8`. `log_prob` refuses integers.
 
     With a temperature T the latents are N(0, T^2), and `log_prob` is the density of that distribution, not the model's
-    at T = 1. `sample` and `sample_uint8` also take `temperature=` and `label=`, and `log_prob` and its like `label=`,
-    in place of the constructor's.
+    at T = 1. `sample` and `sample_uint8` also take `temperature=`, `label=` and `context=`, and `log_prob` and its like
+    `label=` and `context=`, in place of the constructor's.
 
-    The batch shape is that of temperature and label, broadcast. In a tf.function's arguments and results the
-    distribution is a composite tensor of those two; the model goes by reference.
+    The batch shape is that of temperature, label and context, broadcast. In a tf.function's arguments and results the
+    distribution is a composite tensor of those three; the model goes by reference.
 
     Args:
       glow: the model, whose variables the distribution tracks.
       temperature: above 0, [...]; scales the latents' standard deviation.
       label: int [...], the classes of the batch, where the model is class-conditional. Or give `label=` to `log_prob`
         and `sample`: one or one per image.
+      context: [..., H, W, C], for models with context_channels=C.
       validate_args: where true, a temperature that is not above 0 is an error also when its value is not known while
         tracing.
       allow_nan_stats, name: as in TFP.
 
     Raises:
-      ValueError: glow is no Glow, temperature is not above 0, or label does not fit the model.
+      ValueError: glow is no Glow, temperature is not above 0, or label or context does not fit the model.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
         glow: Glow,
         temperature: Any = 1.0,
         label: Any = None,
+        context: Any = None,
         *,
         validate_args: bool = False,
         allow_nan_stats: bool = True,
@@ -62,12 +64,13 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
         value = tf.get_static_value(self._temperature)
         if value is not None and not (value > 0).all():
             raise ValueError(f"temperature={value}: must be above 0, or there is no density")
-        bijector = GlowBijector(model, label)
-        self._label = bijector.label
+        bijector = GlowBijector(model, label, context)
+        self._label, self._context = bijector.label, bijector.context
         parameters = {
             "glow": model,
             "temperature": self._temperature,
             "label": self._label,
+            "context": self._context,
             "validate_args": validate_args,
             "allow_nan_stats": allow_nan_stats,
             "name": name,
@@ -100,12 +103,18 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
         """int32 [...], or None."""
         return self._label
 
+    @property
+    def context(self) -> tf.Tensor | None:
+        """[..., H, W, C], or None."""
+        return self._context
+
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> dict[str, Any]:
         properties = tfp.util.ParameterProperties
         return {
             "temperature": properties(default_constraining_bijector_fn=lambda: tfp.bijectors.Softplus()),
             "label": properties(default_constraining_bijector_fn=no_constraint),
+            "context": properties(event_ndims=3),
         }
 
     # Continuous images
@@ -116,7 +125,8 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
         Args:
           value: x, a floating-point tensor or array.
           name: of the operations.
-          **kwargs: `label=` int, broadcasting with the images' leading dimensions, overrides the constructor's.
+          **kwargs: `label=` int and `context=` [..., H, W, C], broadcasting with the images' leading dimensions,
+            override the constructor's.
 
         Raises:
           ValueError: value holds integers (see `log_prob_uint8`), or has another shape; a label is missing or wrong.
@@ -151,14 +161,16 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
         drawn = drawn.concatenate(self.batch_shape)
         if not images.shape[:-3].is_compatible_with(drawn):
             raise ValueError(
-                f"label: the labels of a sample are at most one per image, and there are {drawn} images; for a batch of"
-                " classes, GlowDistribution(glow, label=...)"
+                f"label, context: those of a sample are at most one per image, and there are {drawn} images; for a"
+                " batch of them, GlowDistribution(glow, label=..., context=...)"
             )
         return images
 
     # uint8 images
 
-    def log_prob_uint8(self, images: Any, noise: Any = None, seed: Any = None, label: Any = None) -> tf.Tensor:
+    def log_prob_uint8(
+        self, images: Any, noise: Any = None, seed: Any = None, label: Any = None, context: Any = None
+    ) -> tf.Tensor:
         """log p(images) in nats, [...]: log_prob of the dequantised images, minus D log(n_bins).
 
         A lower bound on the log-probability of the discrete image, in the mean over the noise. At temperature 1 it is
@@ -169,6 +181,7 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
           noise: [..., H, W, C] in [0, 1/n_bins).
           seed: stateless seed [2] of the noise, where noise is None; without either, other noise every time.
           label: as `log_prob`.
+          context: as `log_prob`.
 
         Raises:
           ValueError: images are not uint8 or have another shape; noise has another shape than they, or is out of range;
@@ -188,7 +201,7 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
         else:
             noise = self._checked_noise(noise, images)
         x = quantization.to_continuous(model.config, images, noise, model.dtype)
-        kwargs = {} if label is None else {"label": label}
+        kwargs = {name: value for name, value in (("label", label), ("context", context)) if value is not None}
         return self.log_prob(x, **kwargs) + quantization.quantization_log_prob(model.config)
 
     def _checked_noise(self, noise: Any, images: tf.Tensor) -> tf.Tensor:
@@ -199,9 +212,11 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
         flat, restore = with_one_batch_dimension(noise, 3)
         return restore(check_noise(self.model.config, flat, self.model.dtype, None))
 
-    def bits_per_dim(self, images: Any, noise: Any = None, seed: Any = None, label: Any = None) -> tf.Tensor:
+    def bits_per_dim(
+        self, images: Any, noise: Any = None, seed: Any = None, label: Any = None, context: Any = None
+    ) -> tf.Tensor:
         """Bits per subpixel, [...], of uint8 images: -log_prob_uint8 / (H W C log 2); arguments and errors as there."""
-        return quantization.to_bits_per_dim(self.model.config, self.log_prob_uint8(images, noise, seed, label))
+        return quantization.to_bits_per_dim(self.model.config, self.log_prob_uint8(images, noise, seed, label, context))
 
     def sample_uint8(self, sample_shape: Any = (), seed: Any = None, **kwargs: Any) -> tf.Tensor:
         """uint8 images [*sample_shape, ..., H, W, C].
@@ -209,6 +224,6 @@ class GlowDistribution(tfp.distributions.TransformedDistribution):
         Args:
           sample_shape: as `sample`, which has continuous images.
           seed: as there.
-          **kwargs: `temperature=` and `label=` override the constructor's.
+          **kwargs: `temperature=`, `label=` and `context=` override the constructor's.
         """
         return quantization.to_uint8(self.model.config, self.sample(sample_shape, seed=seed, **kwargs))

@@ -7,7 +7,6 @@ from typing import Any
 import tensorflow as tf
 
 from glow_tf.bijectors.base import LayerBijector
-from glow_tf.bijectors.batches import with_one_batch_dimension
 from glow_tf.flow.level import FlowLevel as Level
 from glow_tf.flow.memory import MEMORY
 from glow_tf.flow.step import FlowStep as Step
@@ -16,8 +15,8 @@ from glow_tf.flow.step import FlowStep as Step
 class FlowStep(LayerBijector):
     """forward: y = actnorm^-1(permutation^-1(coupling^-1(x))); x and y [..., H, W, C], C even. See flow/step.py.
 
-    Args of a new step: width, hidden channels of the coupling network; permutation, coupling, lu_decomposed and
-    compute_dtype as glow_tf.flow.step.FlowStep.
+    Args of a new step: width, hidden channels of the coupling network; permutation, coupling, lu_decomposed,
+    compute_dtype and context_channels as glow_tf.flow.step.FlowStep.
     """
 
     kinds = (Step,)
@@ -55,6 +54,4 @@ class FlowLevel(LayerBijector):
         return layer.step.dtype
 
     def inverse_and_log_det(self, y: tf.Tensor, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        flat, restore = with_one_batch_dimension(y, 3)
-        x, log_det = self.layer.forward(flat, self.memory, **kwargs)
-        return restore(x), restore(log_det)
+        return self._apply(self.layer.forward, y, memory=self.memory, **kwargs)

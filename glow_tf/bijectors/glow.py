@@ -10,6 +10,7 @@ import tensorflow_probability as tfp
 
 from glow_tf.bijectors.base import OneEvaluationBijector
 from glow_tf.bijectors.batches import with_one_batch_dimension
+from glow_tf.bijectors.contexts import as_context, common_leading, needed_context, with_leading
 from glow_tf.bijectors.labels import as_label, needed_label
 from glow_tf.flow.functions import ModelFunctions
 from glow_tf.model import Glow
@@ -38,24 +39,35 @@ class GlowBijector(OneEvaluationBijector):
     with precision="bfloat16", or the map would not be exactly invertible; `Glow.log_prob` then differs, by rounding.
 
     Class-conditional models need a label for every image: give it here, or to each call as `label=`. It broadcasts
-    with the leading dimensions, so a bijector with labels [3] has the batch shape [3], in TFP's sense.
+    with the leading dimensions, so a bijector with labels [3] has the batch shape [3], in TFP's sense. So does the
+    `context=` [..., H, W, C] of a model that has one; nothing is made of an image here.
 
     Args:
       glow: the model, whose variables the bijector tracks.
-      label: int [...], for models with ycond; calls that give `label=` override it.
+      label: int [...], for models with ycond or the context "label"; calls that give `label=` override it.
+      context: [..., H, W, C], for models with context_channels=C; calls that give `context=` override it.
       validate_args: as in TFP; shapes, dtype and, where their values are known, labels are always checked.
       name: of the bijector; keyword arguments go to it by this name in a chain.
 
     Raises:
-      ValueError: glow is no Glow; label is of another type or range, or the model takes none. When called: a label is
-        missing, or a shape does not fit.
+      ValueError: glow is no Glow; label or context is of another type or range, or the model takes none. When called:
+        one is missing, or a shape does not fit.
     """
 
-    def __init__(self, glow: Glow, label: Any = None, *, validate_args: bool = False, name: str = "glow"):
+    def __init__(
+        self, glow: Glow, label: Any = None, context: Any = None, *, validate_args: bool = False, name: str = "glow"
+    ):
         self.model = as_model(glow)
         self.config = self.model.config
         self._label = as_label(self.config, label)
-        parameters = {"glow": self.model, "label": self._label, "validate_args": validate_args, "name": name}
+        self._context = as_context(self.config, context, self.model.dtype)
+        parameters = {
+            "glow": self.model,
+            "label": self._label,
+            "context": self._context,
+            "validate_args": validate_args,
+            "name": name,
+        }
         super().__init__(
             dtype=self.model.dtype,
             forward_min_event_ndims=1,
@@ -70,6 +82,11 @@ class GlowBijector(OneEvaluationBijector):
         """int32 [...], as given to the constructor, or None."""
         return self._label
 
+    @property
+    def context(self) -> tf.Tensor | None:
+        """[..., H, W, C], as given to the constructor, or None."""
+        return self._context
+
     def forward_and_log_det(self, x: tf.Tensor, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         return self._apply(self.model.functions.from_flat, x, 1, **kwargs)
 
@@ -77,18 +94,26 @@ class GlowBijector(OneEvaluationBijector):
         to_flat = functools.partial(self.model.functions.to_flat, memory=self.model.memory)
         return self._apply(to_flat, y, 3, **kwargs)
 
-    def _apply(self, function: Any, x: tf.Tensor, event_ndims: int, label: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
+    def _apply(
+        self, function: Any, x: tf.Tensor, event_ndims: int, label: Any = None, context: Any = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         self._check_event_shape(x.shape, event_ndims)
         label = self._label if label is None else as_label(self.config, label)
         needed_label(self.config, label)
+        context = self._context if context is None else as_context(self.config, context, self.model.dtype)
+        needed_context(self.config, context)
         x = tf.ensure_shape(x, x.shape[: x.shape.rank - event_ndims].concatenate(self._event_shape_of(event_ndims)))
         flat_label = tf.zeros([0], tf.int32)
-        if label is not None:
-            leading = tf.broadcast_dynamic_shape(tf.shape(x)[: x.shape.rank - event_ndims], tf.shape(label))
-            x = tf.broadcast_to(x, tf.concat([leading, self._event_shape_of(event_ndims)], 0))
-            flat_label = tf.reshape(tf.broadcast_to(label, leading), [-1])
+        given = [(condition, ndims) for condition, ndims in ((label, 0), (context, 3)) if condition is not None]
+        if given:
+            leading = common_leading(x, event_ndims, *given)
+            x = with_leading(x, event_ndims, leading)
+            if label is not None:
+                flat_label = tf.reshape(tf.broadcast_to(label, leading), [-1])
+            if context is not None:
+                context, _ = with_one_batch_dimension(with_leading(context, 3, leading), 3)
         flat, restore = with_one_batch_dimension(x, event_ndims)
-        y, log_det = function(flat, flat_label)
+        y, log_det = function(flat, flat_label, context=context)
         return restore(y), restore(log_det)
 
     # Shapes
@@ -118,4 +143,8 @@ class GlowBijector(OneEvaluationBijector):
 
     @classmethod
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
-        return {"label": tfp.util.ParameterProperties(default_constraining_bijector_fn=no_constraint)}
+        properties = tfp.util.ParameterProperties
+        return {
+            "label": properties(default_constraining_bijector_fn=no_constraint),
+            "context": properties(event_ndims=3),
+        }

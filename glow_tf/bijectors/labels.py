@@ -16,7 +16,7 @@ def as_label(config: GlowConfig, label: Any) -> tf.Tensor | None:
     """
     if label is None:
         return None
-    if not config.ycond:
+    if not config.takes_labels:
         raise ValueError("label: this model is not class-conditional (ycond) and takes no label")
     label = tf.convert_to_tensor(label)
     if not label.dtype.is_integer:
@@ -31,5 +31,5 @@ def as_label(config: GlowConfig, label: Any) -> tf.Tensor | None:
 
 def needed_label(config: GlowConfig, label: tf.Tensor | None) -> None:
     """A ValueError where a class-conditional model got no label."""
-    if config.ycond and label is None:
+    if config.takes_labels and label is None:
         raise ValueError(f"this model is class-conditional: give label=, 0 to {config.n_y - 1}, one or one per image")

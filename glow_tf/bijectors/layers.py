@@ -52,7 +52,7 @@ class Permutation(LayerBijector):
 class AdditiveCoupling(LayerBijector):
     """forward: y1 = x1, y2 = x2 - f(x1); x and y [..., H, W, C], C even. See layers.AdditiveCoupling.
 
-    Args of a new layer: width, hidden channels of f; compute_dtype of its matrix products.
+    Args of a new layer: width, hidden channels of f; compute_dtype of its matrix products; context_channels.
     """
 
     kinds = (layers.AdditiveCoupling,)
@@ -61,7 +61,7 @@ class AdditiveCoupling(LayerBijector):
 class AffineCoupling(LayerBijector):
     """forward: y1 = x1, y2 = x2 / s - t, with (t, s) of f(x1); x and y [..., H, W, C], C even. See the layer.
 
-    Args of a new layer: width, hidden channels of f; compute_dtype of its matrix products.
+    Args of a new layer: width, hidden channels of f; compute_dtype of its matrix products; context_channels.
     """
 
     kinds = (layers.AffineCoupling,)
@@ -71,6 +71,8 @@ class Split(LayerBijector):
     """forward: y1 = x1, y2 = mean + exp(logs) x2, with mean and logs of x1; x and y [..., H, W, C], C even.
 
     The half x2 is standard normal under the model; nothing is removed. See layers.Split.
+
+    Args of a new layer: context_channels.
     """
 
     kinds = (layers.Split,)

@@ -9,7 +9,7 @@ an evaluation that was needed anyway. scan.py runs K of these steps; tests hold 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -55,6 +55,7 @@ class StepMap:
     Args:
       coupling: whose functions and network are used, not its weights.
       arithmetic: of the network's matrix products.
+      context: what the network is given besides, [N, H, W, C'] for all steps; None for nothing.
 
     Attributes:
       backwards: whether a level applies its last step first.
@@ -64,9 +65,14 @@ class StepMap:
     backwards: bool
     used: tuple[str, ...]
 
-    def __init__(self, coupling: Coupling, arithmetic: Arithmetic):
+    def __init__(self, coupling: Coupling, arithmetic: Arithmetic, context: tf.Tensor | None = None):
         self.coupling = coupling
         self.arithmetic = arithmetic
+        self.context = context
+
+    def given(self, context: Sequence[tf.Tensor]) -> StepMap:
+        """The same map with another context: of one tensor, or of none."""
+        return type(self)(self.coupling, self.arithmetic, *context)
 
     def prepare(self, weights: FoldedStep, like: tf.Tensor) -> FoldedStep:
         """The weights, of one step or stacked, with a folded network, for images of the size of `like`."""
@@ -88,25 +94,26 @@ class StepMap:
 
     def vjp(
         self, weights: FoldedStep, kept: Kept, d_end: tf.Tensor, d_log_det: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, Any]]:
-        """(gradient of the start, gradients of the weights in `used`) from a whole Kept."""
+    ) -> tuple[tf.Tensor, tf.Tensor | None, dict[str, Any]]:
+        """(gradient of the start, of the context, gradients of the weights in `used`) from a whole Kept."""
         raise NotImplementedError
 
     def _network(self, weights: FoldedStep, unchanged: tf.Tensor, kept: Kept) -> tuple[tf.Tensor, Activations]:
         activations = Activations(kept.windows, kept.hidden_1, kept.hidden_2)
-        return CouplingNet.apply(weights.net, unchanged, self.arithmetic, activations, kept.h)
+        return CouplingNet.apply(weights.net, unchanged, self.arithmetic, activations, kept.h, self.context)
 
     def _network_vjp(
         self, function: Callable[..., Any], weights: FoldedStep, kept: Kept, *d_of: tf.Tensor, changed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, Folded]:
-        """(d_unchanged by way of the network, d_changed, d_net) of a coupling's `function` of h and `changed`."""
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None, Folded]:
+        """(d_unchanged by way of the network, d_changed, d_context, d_net) of a `function` of h and `changed`."""
         with tf.GradientTape() as tape:
             tape.watch([kept.h, changed])
             result = function(kept.h, changed)
         d_changed, d_h = tape.gradient(result, [changed, kept.h], output_gradients=list(d_of))
         activations = Activations(kept.windows, kept.hidden_1, kept.hidden_2)
-        d_unchanged, d_net = CouplingNet.vjp(weights.net, activations, d_h, self.arithmetic)
-        return d_unchanged, d_changed, d_net
+        channels = 0 if self.context is None else self.context.shape[-1]
+        d_unchanged, d_context, d_net = CouplingNet.vjp(weights.net, activations, d_h, self.arithmetic, channels)
+        return d_unchanged, d_changed, d_context, d_net
 
 
 class ForwardStep(StepMap):
@@ -136,15 +143,15 @@ class ForwardStep(StepMap):
 
     def vjp(
         self, weights: FoldedStep, kept: Kept, d_end: tf.Tensor, d_log_det: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, Any]]:
+    ) -> tuple[tf.Tensor, tf.Tensor | None, dict[str, Any]]:
         _, before = tf.split(kept.middle, 2, -1)
         d_unchanged, d_after = tf.split(d_end, 2, -1)
-        d_more, d_before, d_net = self._network_vjp(
+        d_more, d_before, d_context, d_net = self._network_vjp(
             self.coupling.couple, weights, kept, d_after, d_log_det, changed=before
         )
         d_middle = tf.concat([d_unchanged + d_more, d_before], -1)
         d_start, d_matrix, d_offset = _affine_vjp(kept.start, weights.matrix, d_middle)
-        return d_start, {"matrix": d_matrix, "offset": d_offset, "net": d_net}
+        return d_start, d_context, {"matrix": d_matrix, "offset": d_offset, "net": d_net}
 
 
 class InverseStep(StepMap):
@@ -176,15 +183,15 @@ class InverseStep(StepMap):
 
     def vjp(
         self, weights: FoldedStep, kept: Kept, d_end: tf.Tensor, d_log_det: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, Any]]:
+    ) -> tuple[tf.Tensor, tf.Tensor | None, dict[str, Any]]:
         _, after = tf.split(kept.start, 2, -1)
         d_middle, d_inverse, d_minus_bias = _affine_vjp(kept.middle, weights.inverse, d_end)
         d_unchanged, d_before = tf.split(d_middle, 2, -1)
-        d_more, d_after, d_net = self._network_vjp(
+        d_more, d_after, d_context, d_net = self._network_vjp(
             self.coupling.uncouple, weights, kept, d_before, d_log_det, changed=after
         )
         d_start = tf.concat([d_unchanged + d_more, d_after], -1)
-        return d_start, {"inverse": d_inverse, "bias": -d_minus_bias, "net": d_net}
+        return d_start, d_context, {"inverse": d_inverse, "bias": -d_minus_bias, "net": d_net}
 
 
 def _affine_vjp(x: tf.Tensor, matrix: tf.Tensor, d_u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

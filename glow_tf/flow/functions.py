@@ -16,7 +16,8 @@ class ModelFunctions:
 
     Called while another function is traced, they become part of it. Nothing is checked here: images are uint8
     [N, H, W, C], continuous images x and noise [N, H, W, C] and flat latents [N, D] of the model's dtype, labels int32
-    [N], or [0] for a model without classes.
+    [N], or [0] for a model without classes, contexts [N, H, W, C'] of the model's dtype, or None for a model that is
+    given none.
 
     Called itself, an object returns its model: TFP compares callable arguments of a composite tensor by identity, so a
     GlowDistribution whose model is held in here can go in and out of a tf.function.
@@ -29,45 +30,66 @@ class ModelFunctions:
         self._continuous = tf.TensorSpec([None, *config.image_shape], dtype)
         self._flat = tf.TensorSpec([None, config.dimensions], dtype)
         self._label = tf.TensorSpec([None], tf.int32)
+        self._context = tf.TensorSpec([None, *config.image_shape[:2], config.context_channels], dtype)
         self._traced: dict[str, Any] = {}
 
     def __call__(self) -> MultiScaleFlow:
         return self.model
 
-    def log_prob(self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    def log_prob(
+        self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """log p in nats, [N]; its gradient is computed as with memory="reversible"."""
 
-        def function(images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-            return self.model.log_prob_of(images, label, noise)[0]
+        def function(
+            images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor, context: tf.Tensor | None = None
+        ) -> tf.Tensor:
+            return self.model.log_prob_of(images, label, noise, context=context)[0]
 
-        return self._call("log_prob", function, [self._uint8, self._label, self._continuous], images, label, noise)
+        signature = [self._uint8, self._label, self._continuous]
+        return self._call("log_prob", function, signature, context, images, label, noise)
 
-    def logits(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    def logits(self, images: tf.Tensor, noise: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Class logits [N, n_y] of a model that has a classifier."""
 
-        def function(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-            return self.model.logits(self.model.top(images, noise))
+        def function(images: tf.Tensor, noise: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
+            return self.model.logits(self.model.top(images, noise, context))
 
-        return self._call("logits", function, [self._uint8, self._continuous], images, noise)
+        return self._call("logits", function, [self._uint8, self._continuous], context, images, noise)
 
-    def to_flat(self, x: tf.Tensor, label: tf.Tensor, memory: str = "reversible") -> tuple[tf.Tensor, tf.Tensor]:
+    def to_flat(
+        self, x: tf.Tensor, label: tf.Tensor, memory: str = "reversible", context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """(flat latents, log_det [N] in nats); `memory` is the gradient's strategy."""
 
-        def function(x: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            encoding = self.model.to_latents(x, label, memory)
+        def function(x: tf.Tensor, label: tf.Tensor, context: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+            encoding = self.model.to_latents(x, label, memory, context=context)
             return flatten_latents(encoding.eps), encoding.log_det
 
-        return self._call(f"to_flat, {memory}", function, [self._continuous, self._label], x, label)
+        return self._call(f"to_flat, {memory}", function, [self._continuous, self._label], context, x, label)
 
-    def from_flat(self, flat: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def from_flat(
+        self, flat: tf.Tensor, label: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """(continuous images, log_det [N] in nats): the inverse of `to_flat`."""
 
-        def function(flat: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return self.model.from_latents(unflatten_latents(self.model.config, flat), label)
+        def function(
+            flat: tf.Tensor, label: tf.Tensor, context: tf.Tensor | None = None
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            return self.model.from_latents(unflatten_latents(self.model.config, flat), label, context)
 
-        return self._call("from_flat", function, [self._flat, self._label], flat, label)
+        return self._call("from_flat", function, [self._flat, self._label], context, flat, label)
 
-    def _call(self, name: str, function: Callable[..., Any], signature: Sequence[tf.TensorSpec], *args: Any) -> Any:
+    def _call(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        signature: Sequence[tf.TensorSpec],
+        context: tf.Tensor | None,
+        *args: Any,
+    ) -> Any:
+        if context is not None:
+            signature, args = [*signature, self._context], (*args, context)
         if not tf.executing_eagerly():
             return function(*args)
         if name not in self._traced:

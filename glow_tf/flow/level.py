@@ -12,6 +12,7 @@ from glow_tf.flow.memory import LevelMemory, segments_for
 from glow_tf.flow.scan import scan
 from glow_tf.flow.step import FlowStep
 from glow_tf.layers.base import Part
+from glow_tf.layers.conditional import checked_context
 from glow_tf.layers.coupling import Coupling
 from glow_tf.layers.products import Arithmetic
 from glow_tf.layers.tensors import pixels, slice_step
@@ -53,14 +54,16 @@ class Level:
         raise NotImplementedError
 
     def forward(
-        self, x: tf.Tensor, memory: LevelMemory = "reversible", compute_dtype: Any = None
+        self, x: tf.Tensor, memory: LevelMemory = "reversible", compute_dtype: Any = None, context: Any = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """(y, log_det [N]) of the K steps in turn; x and y [N, H, W, C]; compute_dtype overrides the steps'.
 
+        The context [N, H, W, C'], where there is one, is given to the network of every step.
+
         Raises:
-          ValueError: memory is unknown, or x has another rank or number of channels.
+          ValueError: memory is unknown, or x or the context has another rank, size or number of channels.
         """
-        return self.forward_folded(self.folded(), x, memory, compute_dtype)
+        return self.forward_folded(self.folded(), x, memory, compute_dtype, context=context)
 
     def forward_folded(
         self,
@@ -69,15 +72,16 @@ class Level:
         memory: LevelMemory = "reversible",
         compute_dtype: Any = None,
         probe: tf.Tensor | None = None,
+        context: Any = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """`forward` with the weights that `folded` returned, for callers who want its condition, or a `probe`, too."""
-        return self._run(ForwardStep, folded, x, memory, compute_dtype, 1.0, probe)
+        return self._run(ForwardStep, folded, x, memory, compute_dtype, context, probe)
 
     def inverse(
-        self, y: tf.Tensor, memory: LevelMemory = "reversible", compute_dtype: Any = None
+        self, y: tf.Tensor, memory: LevelMemory = "reversible", compute_dtype: Any = None, context: Any = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """(x, log_det [N] of the inverse map); arguments and errors as `forward`."""
-        return self._run(InverseStep, self.folded(), y, memory, compute_dtype, -1.0)
+        return self._run(InverseStep, self.folded(), y, memory, compute_dtype, context)
 
     def _run(
         self,
@@ -86,7 +90,7 @@ class Level:
         start: Any,
         memory: LevelMemory,
         compute_dtype: Any,
-        sign: float,
+        context: Any,
         probe: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         try:
@@ -94,12 +98,14 @@ class Level:
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
         start = self._checked(start)
-        step = kind(self.coupling, Arithmetic.of(compute_dtype or self.compute_dtype))
+        context = checked_context(self.name, self.coupling.context_channels, context, start)
+        step = kind(self.coupling, Arithmetic.of(compute_dtype or self.compute_dtype), context)
         steps = folded.steps
         if self.jit or runtime.uses_gpu():  # folded once for all steps: fewer kernels, and more memory
             steps = step.prepare(steps, start)
         options = {"differentiable": self.differentiable, "jit": self.jit}
         end, log_det = scan(step, steps, start, segments, probe=probe, **options)
+        sign = -1.0 if kind.backwards else 1.0
         return end, log_det + sign * pixels(start) * folded.log_det_per_pixel
 
     def _checked(self, x: Any) -> tf.Tensor:
@@ -149,14 +155,15 @@ class FlowLevel(Level, Part):
         net = self.coupling.net.fold(folded.steps.net, height, width)
         return FoldedLevel(folded.steps._replace(net=net), folded.log_det_per_pixel, None)
 
-    def initialize(self, x: tf.Tensor) -> tf.Tensor:
+    def initialize(self, x: tf.Tensor, context: Any = None) -> tf.Tensor:
         """Data-dependent initialisation of every step in turn; returns the last one's output."""
+        context = checked_context(self.name, self.coupling.context_channels, context, x)
         stacked = self.step.weights()
         wanted = self.step.weights_set_by_data()
         arrays = [tf.TensorArray(value.dtype, self.depth) for value in tf.nest.flatten(wanted)]
 
         def body(k: tf.Tensor, x: tf.Tensor, arrays: list[tf.TensorArray]) -> tuple[Any, ...]:
-            values, x, _ = self.step.initialize_with(slice_step(stacked, k), x)
+            values, x, _ = self.step.initialize_with(slice_step(stacked, k), x, context)
             tf.nest.assert_same_structure(values, wanted)
             written = [array.write(k, value) for array, value in zip(arrays, tf.nest.flatten(values), strict=True)]
             return k + 1, x, written

@@ -12,6 +12,7 @@ import tensorflow as tf
 from glow_tf.config import GlowConfig
 from glow_tf.flow import quantization
 from glow_tf.flow.memory import Memory, of_level
+from glow_tf.layers.context import ContextEncoder
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.products import Arithmetic
 from glow_tf.layers.squeeze import squeeze2x2, unsqueeze2x2
@@ -44,6 +45,7 @@ class MultiScaleFlow:
       splits: L - 1, each with `forward(x)` and `inverse(y)`.
       prior: with `forward(x, label)` and `inverse(y, label)`.
       classifier: with `weights()`, those of a ZeroLinear; None where the model has none.
+      encoder: with `weights()`, those of a ContextEncoder; None for a model without context.
     """
 
     config: GlowConfig
@@ -53,6 +55,7 @@ class MultiScaleFlow:
     splits: Sequence[Any]
     prior: Any
     classifier: Any
+    encoder: Any
 
     # The bijection, on continuous images
 
@@ -75,6 +78,17 @@ class MultiScaleFlow:
                 z = tf.split(at_split(i, z), 2, -1)[0]
         return z
 
+    def contexts(self, context: tf.Tensor | None, y: tf.Tensor | None) -> list[tf.Tensor | None]:
+        """What every level is given of the context [N, H, W, C], or of the class y where that is the context."""
+        if self.encoder is None:
+            return [None] * len(self.levels)
+        weights = self.encoder.weights()
+        if self.config.context == "label":
+            if y is None:
+                raise ValueError("this model's context is the class: give labels, one per image")
+            context = ContextEncoder.embedded(weights, y, self.config.height, self.config.image_width)
+        return ContextEncoder.features(weights, context)
+
     def to_latents(
         self,
         x: tf.Tensor,
@@ -82,6 +96,7 @@ class MultiScaleFlow:
         memory: Memory = "reversible",
         compute_dtype: Any = None,
         probe: tf.Tensor | None = None,
+        context: tf.Tensor | None = None,
     ) -> Encoding:
         """The latents of continuous images x [N, H, W, C] in [-1/2, 1/2).
 
@@ -94,35 +109,39 @@ class MultiScaleFlow:
         log_dets: list[tf.Tensor] = []
         conditions = [tf.ones([1], tf.float64)]
         probes = [None] * len(self.levels) if probe is None else tf.unstack(probe, len(self.levels))
+        given = self.contexts(context, y)
 
         def at_level(i: int, z: tf.Tensor) -> tf.Tensor:
             folded = self.levels[i].folded()
             if folded.condition is not None:
                 conditions.append(folded.condition)
             compute, of_this = compute_dtype or self.dtype, of_level(memory, i)
-            z, log_det = self.levels[i].forward_folded(folded, z, of_this, compute, probes[i])
+            z, log_det = self.levels[i].forward_folded(folded, z, of_this, compute, probes[i], given[i])
             log_dets.append(log_det)
             return z
 
         def at_split(i: int, z: tf.Tensor) -> tf.Tensor:
-            z, log_det = self.splits[i].forward(z)
+            z, log_det = self.splits[i].forward(z, given[i])
             eps.append(tf.split(z, 2, -1)[1])
             log_dets.append(log_det)
             return z
 
         top = self.walk(x, at_level, at_split)
-        latent, log_det = self.prior.forward(top, y)
+        latent, log_det = self.prior.forward(top, y, given[-1])
         log_det = functools.reduce(tf.add, [*log_dets, log_det])
         return Encoding([*eps, latent], log_det, top, tf.reduce_max(tf.concat(conditions, 0)))
 
-    def from_latents(self, eps: Sequence[tf.Tensor], y: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    def from_latents(
+        self, eps: Sequence[tf.Tensor], y: tf.Tensor | None = None, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """(continuous images x [N, H, W, C], log_det [N] of this map in nats): the inverse of `to_latents`."""
-        z, total = self.prior.inverse(eps[-1], y)
+        given = self.contexts(context, y)
+        z, total = self.prior.inverse(eps[-1], y, given[-1])
         for i, level in reversed(list(enumerate(self.levels))):
             if i < len(self.splits):
-                z, log_det = self.splits[i].inverse(tf.concat([z, eps[i]], -1))
+                z, log_det = self.splits[i].inverse(tf.concat([z, eps[i]], -1), given[i])
                 total += log_det
-            z, log_det = level.inverse(z, compute_dtype=self.dtype)
+            z, log_det = level.inverse(z, compute_dtype=self.dtype, context=given[i])
             total += log_det
             z = unsqueeze2x2(z)
         return z, total
@@ -140,18 +159,19 @@ class MultiScaleFlow:
         noise: tf.Tensor,
         memory: Memory = "reversible",
         probe: tf.Tensor | None = None,
+        context: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, Encoding]:
         """(log p(x) in nats, [N], of uint8 images x with this noise; the encoding that it came from)."""
-        encoding = self.to_latents(self.continuous(x, noise), y, memory, self.compute_dtype, probe)
+        encoding = self.to_latents(self.continuous(x, noise), y, memory, self.compute_dtype, probe, context)
         log_prob = encoding.log_det + quantization.quantization_log_prob(self.config)
         for latent in encoding.eps:
             log_prob -= 0.5 * tf.reduce_sum(tf.square(latent) + math.log(2 * math.pi), [1, 2, 3])
         return log_prob, encoding
 
-    def top(self, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    def top(self, x: tf.Tensor, noise: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """The top z of uint8 images x, before its prior."""
         any_label = tf.zeros(tf.shape(x)[:1], tf.int32)  # the top z does not depend on it
-        return self.to_latents(self.continuous(x, noise), any_label).top
+        return self.to_latents(self.continuous(x, noise), any_label, context=context).top
 
     def logits(self, top: tf.Tensor) -> tf.Tensor:
         """Class logits [N, n_y] from the top z; for a model that has a classifier."""

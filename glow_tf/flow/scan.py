@@ -31,7 +31,7 @@ def scan(
     """Applies the K stacked steps to `start` [N, H, W, C].
 
     Args:
-      step: one step's map.
+      step: one step's map; its context, if it has one, is the same for all steps, and is held once.
       weights: of K steps, every tensor [K, ...].
       start: x for a ForwardStep, y for an InverseStep.
       segments: of K steps together, in the order in which the steps are applied.
@@ -46,31 +46,35 @@ def scan(
       (the last step's result, the sum of the couplings' log_det [N]).
     """
     jit = jit and tf.inside_function()
+    context = [] if step.context is None else [step.context]
+
+    def loop(inputs: Sequence[tf.Tensor]) -> _Scan:
+        given, flat = inputs[: len(context)], inputs[len(context) :]
+        return _Scan(step.given(given), tf.nest.pack_sequence_as(weights, flat), segments)
 
     def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return tf.function(function, jit_compile=True, autograph=False) if jit else function
 
-    def forward(start: tf.Tensor, *flat: tf.Tensor) -> tuple[Any, ...]:
-        end, log_det, kept = _Scan(step, tf.nest.pack_sequence_as(weights, flat), segments).forward(start)
+    def forward(start: tf.Tensor, *inputs: tf.Tensor) -> tuple[Any, ...]:
+        end, log_det, kept = loop(inputs).forward(start)
         # what XLA compiled returns tensors only
         return end, log_det, tf.nest.map_structure(lambda array: array.stack(), kept) if jit else kept
 
-    def backward(end: tf.Tensor, kept: Any, d_end: tf.Tensor, d_log_det: tf.Tensor, *flat: tf.Tensor) -> Any:
-        loop = _Scan(step, tf.nest.pack_sequence_as(weights, flat), segments)
-        return loop.backward(end, kept, d_end, d_log_det)
+    def backward(end: tf.Tensor, kept: Any, d_end: tf.Tensor, d_log_det: tf.Tensor, *inputs: tf.Tensor) -> Any:
+        return loop(inputs).backward(end, kept, d_end, d_log_det)
 
     def run(start: tf.Tensor, *others: tf.Tensor) -> tuple[Any, Callable[..., Any]]:
-        flat = others[len(probes) :]
-        end, log_det, kept = compiled(forward)(start, *flat)
+        inputs = others[len(probes) :]
+        end, log_det, kept = compiled(forward)(start, *inputs)
 
         def gradient(*d_results: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
-            recovered, d_start, *d_flat = compiled(backward)(end, kept, *d_results, *flat)
-            return d_start, *(_difference(recovered, start) for _ in probes), *d_flat
+            recovered, d_start, *d_inputs = compiled(backward)(end, kept, *d_results, *inputs)
+            return d_start, *(_difference(recovered, start) for _ in probes), *d_inputs
 
         return (end, log_det), gradient
 
-    probes, flat = [] if probe is None else [probe], tf.nest.flatten(weights)
-    return (tf.custom_gradient(run) if differentiable else lambda *given: run(*given)[0])(start, *probes, *flat)
+    probes, inputs = [] if probe is None else [probe], [*context, *tf.nest.flatten(weights)]
+    return (tf.custom_gradient(run) if differentiable else lambda *given: run(*given)[0])(start, *probes, *inputs)
 
 
 class _Scan:
@@ -105,20 +109,21 @@ class _Scan:
     def backward(
         self, end: tf.Tensor, kept: list[list[Any]], d_end: tf.Tensor, d_log_det: tf.Tensor
     ) -> tuple[tf.Tensor | None, ...]:
-        """(The start recovered, gradients of it and of every tensor of the weights, flat; None for what is not used).
+        """(The start recovered, gradients of it, the context if any, and the weights, flat; None for what is not used).
 
         What `forward` kept may be its arrays or, stacked, tensors.
         """
-        used = self._used(self.weights)
+        used, context = self._used(self.weights), self.step.context
+        d_context = [] if context is None else [tf.zeros_like(context)]  # a sum over the steps
         gradients = [tf.TensorArray(w.dtype, self.depth, element_shape=w.shape[1:]) for w in tf.nest.flatten(used)]
         for (begin, segment), arrays in reversed(list(zip(self.segments, kept, strict=True))):
             body = functools.partial(self._backward_step, begin, segment, arrays, d_log_det)
-            _, end, d_end, gradients = _loop(segment.depth, body, end, d_end, gradients)
+            _, end, d_end, d_context, gradients = _loop(segment.depth, body, end, d_end, d_context, gradients)
         stacked = tf.nest.pack_sequence_as(used, [array.stack() for array in gradients])
         flat: list[tf.Tensor | None] = []
         for name, value in self.weights._asdict().items():
             flat += tf.nest.flatten(stacked[name]) if name in stacked else [None] * len(tf.nest.flatten(value))
-        return end, d_end, *flat
+        return end, d_end, *d_context, *flat
 
     def _backward_step(
         self,
@@ -129,6 +134,7 @@ class _Scan:
         done: tf.Tensor,
         end: tf.Tensor,
         d_end: tf.Tensor,
+        d_context: list[tf.Tensor],
         gradients: list[Any],
     ) -> tuple[Any, ...]:
         i = segment.depth - 1 - done
@@ -139,11 +145,12 @@ class _Scan:
             weights = self.step.prepare(stored, end)
         kept = Kept(**{name: _at(array, i) for name, array in zip(segment.keep, arrays, strict=True)})
         kept = self.step.undo(weights, end, kept)
-        d_start, d_weights = self.step.vjp(weights, kept, d_end, d_log_det)
+        d_start, more, d_weights = self.step.vjp(weights, kept, d_end, d_log_det)
+        d_context = [total + more for total in d_context]
         d_stored = tape.gradient(self._used(weights), self._used(stored), output_gradients=d_weights)
         values = tf.nest.flatten(d_stored)
         gradients = [array.write(k, value) for array, value in zip(gradients, values, strict=True)]
-        return done + 1, kept.start, d_start, gradients
+        return done + 1, kept.start, d_start, d_context, gradients
 
     def _index(self, begin: int, i: tf.Tensor) -> tf.Tensor:
         """The step at place i of the segment that begins at place `begin`."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 from glow_tf.flow.folded import FoldedStep
 from glow_tf.layers.actnorm import ActNorm
 from glow_tf.layers.base import Layer, Weights, scale_of
+from glow_tf.layers.conditional import ConditionalLayer
 from glow_tf.layers.coupling import AdditiveCoupling, AffineCoupling, Coupling
 from glow_tf.layers.invertible_conv import InvertibleConv1x1, InvertibleConv1x1LU, condition_number
 from glow_tf.layers.permutation import ReversePermutation, ShufflePermutation
@@ -23,14 +24,15 @@ _PERMUTATIONS = {
 _COUPLINGS: dict[str, type[Coupling]] = {"additive": AdditiveCoupling, "affine": AffineCoupling}
 
 
-class FlowStep(Layer):
+class FlowStep(ConditionalLayer):
     """One step of flow: actnorm, then permutation, then coupling.
 
     Function: y = coupling(permutation(actnorm(x))).
     Reverse: x = actnorm^-1(permutation^-1(coupling^-1(y))).
     Log-determinant: the sum of the three layers'.
 
-    x and y: [N, H, W, C], C even. Source: paper, figure 2a; `revnet2d_step` in the original's model.py.
+    x and y: [N, H, W, C], C even. A context [N, H, W, C'] goes to the coupling's network. Source: paper, figure 2a;
+    `revnet2d_step` in the original's model.py.
 
     Args:
       channels: C.
@@ -39,6 +41,7 @@ class FlowStep(Layer):
       coupling: "additive" or "affine".
       lu_decomposed: the 1x1 convolution is stored as its LU decomposition.
       compute_dtype: of the coupling network's matrix products; dtype unless given.
+      context_channels: of the context; 0 for none.
     """
 
     def __init__(
@@ -61,31 +64,42 @@ class FlowStep(Layer):
         mixing = InvertibleConv1x1LU if lu_decomposed else _PERMUTATIONS[permutation]
         self.add_part("actnorm", ActNorm, channels)
         self.add_part("permutation", mixing, channels)
-        self.add_part("coupling", _COUPLINGS[coupling], channels, width, compute_dtype=compute_dtype)
+        kind, given = _COUPLINGS[coupling], self.context_channels
+        self.add_part("coupling", kind, channels, width, compute_dtype=compute_dtype, context_channels=given)
 
     @property
     def layers(self) -> list[tuple[str, Layer]]:
         """The three, with their names, in the order of `forward`."""
         return [(name, getattr(self, name)) for name in ("actnorm", "permutation", "coupling")]
 
-    def forward_with(self, weights: Weights, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def given(self, layer: Layer, context: tf.Tensor | None) -> list[tf.Tensor]:
+        """What one of the three is given besides its weights and input: the context, if it takes one."""
+        return [context] if context is not None and layer is self.coupling else []
+
+    def forward_with(
+        self, weights: Weights, x: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         total = per_example(x, 0.0)
         for name, layer in self.layers:
-            x, log_det = layer.forward_with(weights[name], x)
+            x, log_det = layer.forward_with(weights[name], x, *self.given(layer, context))
             total += log_det
         return x, total
 
-    def inverse_with(self, weights: Weights, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def inverse_with(
+        self, weights: Weights, y: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         total = per_example(y, 0.0)
         for name, layer in reversed(self.layers):
-            y, log_det = layer.inverse_with(weights[name], y)
+            y, log_det = layer.inverse_with(weights[name], y, *self.given(layer, context))
             total += log_det
         return y, total
 
-    def initialize_with(self, weights: Weights, x: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor, tf.Tensor]:
+    def initialize_with(
+        self, weights: Weights, x: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[dict[str, Any], tf.Tensor, tf.Tensor]:
         values, total = {}, per_example(x, 0.0)
         for name, layer in self.layers:
-            values[name], x, log_det = layer.initialize_with(weights[name], x)
+            values[name], x, log_det = layer.initialize_with(weights[name], x, *self.given(layer, context))
             total += log_det
         return {name: value for name, value in values.items() if value}, x, total
 

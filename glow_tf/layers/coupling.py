@@ -6,13 +6,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf.layers.base import Layer, Weights
+from glow_tf.layers.base import Weights
+from glow_tf.layers.conditional import ConditionalLayer
 from glow_tf.layers.coupling_net import CouplingNet
 from glow_tf.layers.products import Arithmetic
 from glow_tf.layers.tensors import per_example, shape_of
 
 
-class Coupling(Layer):
+class Coupling(ConditionalLayer):
     """Half of the channels pass through and drive a network that says how the other half is changed.
 
     A subclass gives `couple` and `uncouple`, elementwise functions of the network's output h and the changed half, and
@@ -23,6 +24,7 @@ class Coupling(Layer):
       width: hidden channels of the network.
       compute_dtype: of the network's matrix products: a dtype or "tf32" (see products.py); the layer's dtype unless
         given.
+      context_channels: of a context that the network is given besides; 0 for none.
     """
 
     outputs_per_channel: int
@@ -34,7 +36,9 @@ class Coupling(Layer):
         half = channels // 2
         self.compute_dtype = Arithmetic.of(compute_dtype or self.dtype)
         outputs = self.outputs_per_channel
-        self.add_part("net", CouplingNet, half, half * outputs, width, groups=outputs)
+        self.add_part(
+            "net", CouplingNet, half, half * outputs, width, groups=outputs, context_channels=self.context_channels
+        )
 
     def couple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(the changed half after, log_det [N]) from h and the changed half before."""
@@ -44,26 +48,32 @@ class Coupling(Layer):
         """The inverse of `couple` for the same h."""
         raise NotImplementedError
 
-    def forward_with(self, weights: Weights, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def forward_with(
+        self, weights: Weights, x: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         kept, changed = tf.split(x, 2, -1)
-        changed, log_det = self.couple(self._h(weights, kept), changed)
+        changed, log_det = self.couple(self._h(weights, kept, context), changed)
         return tf.concat([kept, changed], -1), log_det
 
-    def inverse_with(self, weights: Weights, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def inverse_with(
+        self, weights: Weights, y: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         kept, changed = tf.split(y, 2, -1)
-        changed, log_det = self.uncouple(self._h(weights, kept), changed)
+        changed, log_det = self.uncouple(self._h(weights, kept, context), changed)
         return tf.concat([kept, changed], -1), log_det
 
-    def initialize_with(self, weights: Weights, x: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor, tf.Tensor]:
+    def initialize_with(
+        self, weights: Weights, x: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[dict[str, Any], tf.Tensor, tf.Tensor]:
         kept, changed = tf.split(x, 2, -1)
-        values, h = self.net.initialize(weights["net"], kept)
+        values, h = self.net.initialize(weights["net"], kept, context)
         changed, log_det = self.couple(h, changed)
         return {"net": values}, tf.concat([kept, changed], -1), log_det
 
-    def _h(self, weights: Weights, kept: tf.Tensor) -> tf.Tensor:
+    def _h(self, weights: Weights, kept: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         _, height, width, _ = shape_of(kept)
         folded = self.net.fold(weights["net"], height, width)
-        return CouplingNet.apply(folded, kept, self.compute_dtype)[0]
+        return CouplingNet.apply(folded, kept, self.compute_dtype, context=context)[0]
 
 
 class AdditiveCoupling(Coupling):
@@ -73,7 +83,8 @@ class AdditiveCoupling(Coupling):
     Reverse: x1 = y1, x2 = y2 - f(y1).
     Log-determinant: 0.
 
-    x = (x1, x2) and y: [N, H, W, C], halves in channel order; f: CouplingNet with C / 2 outputs.
+    x = (x1, x2) and y: [N, H, W, C], halves in channel order; f: CouplingNet with C / 2 outputs. With a context c
+    [N, H, W, C'] the network is f(x1, c).
 
     Source: paper, section 3.3 and Table 1; flow_coupling 0 of the original.
     """
@@ -95,7 +106,8 @@ class AffineCoupling(Coupling):
     Log-determinant: sum(log s).
 
     x = (x1, x2) and y: [N, H, W, C], halves in channel order; f: CouplingNet with C outputs, whose weights have
-    shift and scale interleaved (h1 = outputs 0, 2, ..., h2 = outputs 1, 3, ...).
+    shift and scale interleaved (h1 = outputs 0, 2, ..., h2 = outputs 1, 3, ...). With a context c [N, H, W, C'] the
+    network is f(x1, c).
 
     Source: paper, section 3.3 and Table 1; flow_coupling 1 of the original, which has the sigmoid where the paper has
     exp, and the shift inside the scale.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from glow_tf.layers.actnorm import normalizing_weights
-from glow_tf.layers.base import Part, Weights, scale_of
+from glow_tf.layers.base import Part, Weights, normal, scale_of
 from glow_tf.layers.conv import (
     TAPS,
     NormedConv,
@@ -30,7 +30,8 @@ from glow_tf.layers.tensors import per_pixel, shape_of
 class Folded(NamedTuple):
     """The network's weights as its three matrix products use them, actnorm scales multiplied in.
 
-    first: [9 C + 10, width]: rows for the 9 C window values, for the edge indicator's 9, and for the bias.
+    first: [9 C + B + 10, width]: rows for the 9 C window values, the B channels of a context, the edge indicator's 9,
+      and the bias.
     second, second_bias: [width, width], [width]. last: [width, 9 C'].
     last_bias: [1, H, W, C'], edge indicator included.
     """
@@ -59,6 +60,10 @@ class CouplingNet(Part):
     x: [N, H, W, C] -> h: [N, H, W, C'], with `width` hidden channels. Because the last convolution starts at zero,
     every coupling starts as the identity (additive) or a constant scale (affine).
 
+    With context_channels=B there is a context c [N, H, W, B] besides: the first layer is conv3x3(x) + c W_c for every
+    pixel, before its actnorm. It is one product with B more columns. 1x1 is enough, because the context's neighbourhood
+    is in it already (see context.py), and costs a ninth of a convolution over the concatenated channels.
+
     The original interleaves the last convolution's outputs where there are several per channel (shift, scale, shift,
     scale, ...). The weights are stored so, but h has them in `groups` (all shifts, then all scales): that costs nothing
     here and saves strided slices later.
@@ -69,7 +74,16 @@ class CouplingNet(Part):
     Source: paper, section 3.3; `f` in the original's model.py.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, width: int, *, groups: int = 1, **part: Any):
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        width: int,
+        *,
+        groups: int = 1,
+        context_channels: int = 0,
+        **part: Any,
+    ):
         super().__init__(**part)
         self.groups = groups
         if width < 1:
@@ -77,6 +91,8 @@ class CouplingNet(Part):
         self.add_part("l_1", NormedConv, [3, 3, channels_in + 1, width])
         self.add_part("l_2", NormedConv, [width, width])
         self.add_part("l_last", ZeroConv, width, channels_out)
+        if context_channels:
+            self.add_weight("context", [context_channels, width], normal)
 
     def fold(self, weights: Weights, height: int, width: int) -> Folded:
         """The weights as the three matrix products on images of height x width use them; stacked or not."""
@@ -88,6 +104,7 @@ class CouplingNet(Part):
         last, last_edge = split_edge(l_last["W"] * _of_rank(scale_last, l_last["W"].shape.rank))
         rows = [
             tf.reshape(first, [*stack, TAPS * channels, hidden]),
+            *([weights["context"]] if "context" in weights else []),
             tf.reshape(first_edge, [*stack, TAPS, hidden]),
             tf.reshape(l_1["b"], [*stack, 1, hidden]),
         ]
@@ -108,6 +125,7 @@ class CouplingNet(Part):
         arithmetic: Arithmetic,
         kept: Activations = NOTHING_KEPT,
         h: tf.Tensor | None = None,
+        context: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, Activations]:
         """(h, what `vjp` needs); x and h stay in x's dtype, whatever the matrix products' arithmetic is.
 
@@ -117,7 +135,8 @@ class CouplingNet(Part):
         first, second, bias, last = (tf.cast(matrix, compute_dtype) for matrix in folded[:4])
         windows, hidden_1, hidden_2 = kept
         if windows is None:
-            windows = _windows_and_ones(tf.cast(x, compute_dtype))
+            beside = [] if context is None else [tf.cast(context, compute_dtype)]
+            windows = _windows_and_ones(tf.cast(x, compute_dtype), beside)
         if hidden_1 is None:
             # first has its bias as a row; adding a zero one lets TensorFlow fuse the relu into the product
             hidden_1 = tf.nn.relu(tf.nn.bias_add(product(windows, first, tf32=tf32), tf.zeros_like(bias)))
@@ -129,8 +148,10 @@ class CouplingNet(Part):
         return h, Activations(windows, hidden_1, hidden_2)
 
     @staticmethod
-    def vjp(folded: Folded, kept: Activations, d_h: tf.Tensor, arithmetic: Arithmetic) -> tuple[tf.Tensor, Folded]:
-        """(d_x, gradients of `folded`) for the output's gradient d_h [N, H, W, C']."""
+    def vjp(
+        folded: Folded, kept: Activations, d_h: tf.Tensor, arithmetic: Arithmetic, context_channels: int = 0
+    ) -> tuple[tf.Tensor, tf.Tensor | None, Folded]:
+        """(d_x, d_context if there is one, gradients of `folded`) for the output's gradient d_h [N, H, W, C']."""
         compute_dtype, tf32 = arithmetic
         first, second, _, last, _ = (tf.cast(matrix, compute_dtype) for matrix in folded)
         taps = mirrored_patches(d_h)
@@ -147,13 +168,20 @@ class CouplingNet(Part):
         )
         from_windows = first.shape[0] - TAPS - 1
         d_windows = product(d_1, first[:from_windows], transpose_b=True, tf32=tf32)
-        d_x = mirrored_overlap_add(_as_image(tf.cast(d_windows, d_h.dtype), d_h))
-        return d_x, Folded(*(tf.cast(gradient, d_h.dtype) for gradient in gradients))
+        d_windows, d_context = _as_image(tf.cast(d_windows, d_h.dtype), d_h), None
+        if context_channels:
+            d_windows, d_context = tf.split(d_windows, [d_windows.shape[-1] - context_channels, context_channels], -1)
+        d_x = mirrored_overlap_add(d_windows)
+        return d_x, d_context, Folded(*(tf.cast(gradient, d_h.dtype) for gradient in gradients))
 
-    def initialize(self, weights: Weights, x: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor]:
+    def initialize(
+        self, weights: Weights, x: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[dict[str, Any], tf.Tensor]:
         """Data-dependent initialisation of the actnorms inside: (the weights it sets, h with them)."""
         values = {}
         h = conv3x3(x, weights["l_1"]["W"])
+        if context is not None:
+            h += per_pixel(context, weights["context"])
         values["l_1"] = normalizing_weights(h)
         h = tf.nn.relu((h + values["l_1"]["b"]) * scale_of(values["l_1"]["logs"]))
         h = per_pixel(h, weights["l_2"]["W"])
@@ -162,13 +190,14 @@ class CouplingNet(Part):
         return values, grouped(ZeroConv.apply(weights["l_last"], h), self.groups)
 
 
-def _windows_and_ones(x: tf.Tensor) -> tf.Tensor:
-    """[N H W, 9 C + 10]: every pixel's window, its edge indicator's window, and a one for the bias."""
+def _windows_and_ones(x: tf.Tensor, beside: list[tf.Tensor]) -> tf.Tensor:
+    """[N H W, 9 C + B + 10]: every pixel's window, what is `beside` it, its edge indicator's window, and a one."""
     batch, height, width, channels = shape_of(x)
     constant = tf.concat([edge_patches(height, width, x.dtype), tf.ones([height * width, 1], x.dtype)], 1)
     constant = tf.reshape(constant, [1, height, width, TAPS + 1])
     constant = tf.broadcast_to(constant, [batch, height, width, TAPS + 1])
-    return tf.reshape(tf.concat([patches(x), constant], -1), [-1, TAPS * channels + TAPS + 1])
+    more = sum(tensor.shape[-1] for tensor in beside)
+    return tf.reshape(tf.concat([patches(x), *beside, constant], -1), [-1, TAPS * channels + more + TAPS + 1])
 
 
 def _of_rank(vector: tf.Tensor, rank: int) -> tf.Tensor:

@@ -42,19 +42,26 @@ class ExportedModel(ImageModel):
         """That of the model that was exported."""
         return self._fingerprint
 
-    def _log_prob(self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        return self._loaded.log_prob_given_noise(images, label, noise)["log_prob"]
+    def _log_prob(self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
+        return self._loaded.log_prob_given_noise(images, label, noise, *_given(context))["log_prob"]
 
-    def _logits(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        return self._loaded.classify(images, noise)["logits"]
+    def _logits(self, images: tf.Tensor, noise: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
+        return self._loaded.classify(images, noise, *_given(context))["logits"]
 
-    def _encode(self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
+    def _encode(
+        self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor | None, context: tf.Tensor | None
+    ) -> tf.Tensor:
         if noise is not None:
             raise ValueError("noise: an export encodes the middle of the bins and takes none")
-        return self._loaded.encode(images, label)["latents"]
+        return self._loaded.encode(images, label, *_given(context))["latents"]
 
-    def _decode(self, flat: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        decoded = self._loaded.decode(flat, label)
+    def _decode(self, flat: tf.Tensor, label: tf.Tensor, context: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        decoded = self._loaded.decode(flat, label, *_given(context))
         if "finite" not in decoded:  # exports of earlier versions do not tell
             return decoded["images"], tf.ones(tf.shape(flat)[:1], tf.bool)
         return decoded["images"], decoded["finite"]
+
+
+def _given(context: tf.Tensor | None) -> list[tf.Tensor]:
+    """The argument of an export whose model has a context; exports of others do not take it."""
+    return [] if context is None else [context]

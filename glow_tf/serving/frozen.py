@@ -38,6 +38,9 @@ class FrozenGlow(MultiScaleFlow):
         ]
         self.splits = [FrozenLayer(split, self._hold(split.name, split.weights())) for split in glow.splits]
         self.prior = FrozenLayer(glow.prior, self._hold("prior", glow.prior.weights()))
+        self.encoder = (
+            None if glow.encoder is None else FrozenLayer(glow.encoder, self._hold("context", glow.encoder.weights()))
+        )
         self.classifier = None
         if glow.classifier is not None:
             self.classifier = FrozenLayer(glow.classifier, self._hold("classifier", glow.classifier.weights()))

@@ -34,8 +34,9 @@ def export_litert(glow: Glow, path: str | Path, *, float16: bool = False) -> Non
         log_prob_given_noise  images, noise -> log_prob [N] in nats
 
     for any number of images, with images uint8 [N, H, W, C], noise float32 [N, H, W, C] in [0, 1/n_bins), and latents
-    in the order of `flatten_latents`. Each takes `label`, int32 [N], too where the model is class-conditional. Nothing
-    is checked: a label out of range counts as no class. Everything is computed in float32.
+    in the order of `flatten_latents`. Each takes `label`, int32 [N], too where the model is class-conditional, and
+    `context`, float32 [N, H, W, C'], where the model has one. Nothing is checked: a label out of range counts as no
+    class. Everything is computed in float32.
 
     Args:
       glow: the model.
@@ -75,22 +76,31 @@ class _Functions(tf.Module):
         images = tf.TensorSpec([None, *config.image_shape], tf.uint8, "images")
         noise = tf.TensorSpec(images.shape, tf.float32, "noise")
         latents = tf.TensorSpec([None, config.dimensions], tf.float32, "latents")
-        label = [tf.TensorSpec([None], tf.int32, "label")] if config.ycond else []
+        specs = [tf.TensorSpec([None], tf.int32, "label")] if config.takes_labels else []
+        if config.context_given:
+            sizes = [None, *config.image_shape[:2], config.context_channels]
+            specs.append(tf.TensorSpec(sizes, tf.float32, "context"))
 
-        def encode(images: tf.Tensor, label: Any = None) -> dict[str, tf.Tensor]:
+        def conditions(given: tuple[tf.Tensor, ...]) -> tuple[Any, Any]:
+            """(label, context), None for what the model does not take."""
+            return given[0] if config.takes_labels else None, given[-1] if config.context_given else None
+
+        def encode(images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
+            label, context = conditions(given)
             x = model.continuous(images, quantization.middle_of_bins(config, images, tf.float32))
-            return {"latents": functions.to_flat(x, label)[0]}
+            return {"latents": functions.to_flat(x, label, context=context)[0]}
 
-        def decode(latents: tf.Tensor, label: Any = None) -> dict[str, tf.Tensor]:
-            x, _ = functions.from_flat(latents, label)
+        def decode(latents: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
+            x, _ = functions.from_flat(latents, *conditions(given))
             return {"images": quantization.to_uint8(config, x), "finite": quantization.is_finite(x)}
 
-        def log_prob_given_noise(images: tf.Tensor, noise: tf.Tensor, label: Any = None) -> dict[str, tf.Tensor]:
-            return {"log_prob": functions.log_prob(images, label, noise)}
+        def log_prob_given_noise(images: tf.Tensor, noise: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
+            label, context = conditions(given)
+            return {"log_prob": functions.log_prob(images, label, noise, context)}
 
         takes = {encode: [images], decode: [latents], log_prob_given_noise: [images, noise]}
         self.served = {
-            function.__name__: tf.function(function, input_signature=[*arguments, *label], autograph=False)
+            function.__name__: tf.function(function, input_signature=[*arguments, *specs], autograph=False)
             for function, arguments in takes.items()
         }
 
@@ -145,11 +155,11 @@ class UnrolledLevel(Level):
         start: Any,
         memory: Any,
         compute_dtype: Any,
-        sign: float,
+        context: Any,
         probe: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        step, x = kind(self.coupling, Arithmetic.of(compute_dtype or self.compute_dtype)), start
-        log_det = sign * pixels(x) * folded.log_det_per_pixel
+        step, x = kind(self.coupling, Arithmetic.of(compute_dtype or self.compute_dtype), context), start
+        log_det = (-1.0 if kind.backwards else 1.0) * pixels(x) * folded.log_det_per_pixel
         steps: list[FoldedStep] = list(folded.steps)
         for weights in steps[::-1] if kind.backwards else steps:
             x, more, _ = step.apply(weights, x)

@@ -73,15 +73,17 @@ class OpenAIGraph(ImageModel):
         """16 hexadecimal digits of the file."""
         return self._fingerprint
 
-    def _log_prob(self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    def _log_prob(self, *given: Any) -> tf.Tensor:
         raise ValueError("OpenAI's demo graph encodes and decodes; it has no likelihood")
 
-    def _encode(self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
+    def _encode(
+        self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor | None, context: tf.Tensor | None
+    ) -> tf.Tensor:
         if noise is not None:
             raise ValueError("noise: OpenAI's demo graph takes none")
         return flatten_latents(self._encoder({_IMAGE: images, **self._ignored(len(images))}))
 
-    def _decode(self, flat: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _decode(self, flat: tf.Tensor, label: tf.Tensor, context: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         eps = unflatten_latents(self.config, flat)
         given = {_placeholder(i): latent for i, latent in enumerate(eps)}
         images = self._decoder({**given, **self._ignored(len(flat))})[0]

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from glow_tf.flow import quantization
+from glow_tf.flow.contexts import context_of
 from glow_tf.flow.functions import ModelFunctions
 from glow_tf.flow.multiscale import MultiScaleFlow
 from glow_tf.latents.flatten import flatten_latents, sample_latents
@@ -39,49 +40,59 @@ class Signatures(tf.Module):
         n, seed = (tf.TensorSpec([], tf.int32, name) for name in ("n", "seed"))
         temperature = tf.TensorSpec([], dtype, "temperature")
         noise = tf.TensorSpec(images.shape, dtype, "noise")
+        sizes = [*config.image_shape[:2], config.context_channels]
+        given = [tf.TensorSpec([None, *sizes], dtype, "context")] if config.context_given else []
 
         def compiled(*signature: tf.TensorSpec) -> Any:
-            return tf.function(input_signature=signature, autograph=False)
+            return tf.function(input_signature=[*signature, *given], autograph=False)
 
         @compiled(images, label, noise)
-        def log_prob_given_noise(images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor) -> dict[str, tf.Tensor]:
+        def log_prob_given_noise(
+            images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor, context: Any = None
+        ) -> dict[str, tf.Tensor]:
             images = checked_shape("images", images, config.image_shape)
             noise = checked_noise(noise, images)
-            y = checked_label(model, label, tf.shape(images)[0])
-            return {"log_prob": functions.log_prob(images, y, noise)}
+            y, c = checked_label(model, label, images), checked_context(model, context, images)
+            return {"log_prob": functions.log_prob(images, y, noise, c)}
 
-        def log_prob_given_seed(images: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        def log_prob_given_seed(images: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, context: Any) -> tf.Tensor:
             noise = model.draw_noise(tf.shape(images), tf.stack([seed, 0]))
-            return log_prob_given_noise(images, label, noise)["log_prob"]
+            return log_prob_given_noise(images, label, noise, *([context] if given else []))["log_prob"]
 
         @compiled(images, label, seed)
-        def log_prob(images: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"log_prob": log_prob_given_seed(images, label, seed)}
+        def log_prob(images: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, context: Any = None) -> dict[str, tf.Tensor]:
+            return {"log_prob": log_prob_given_seed(images, label, seed, context)}
 
         @compiled(images, label, seed)
-        def bits_per_dim(images: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"bits_per_dim": quantization.to_bits_per_dim(config, log_prob_given_seed(images, label, seed))}
+        def bits_per_dim(
+            images: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, context: Any = None
+        ) -> dict[str, tf.Tensor]:
+            nats = log_prob_given_seed(images, label, seed, context)
+            return {"bits_per_dim": quantization.to_bits_per_dim(config, nats)}
 
         @compiled(images, label)
-        def encode(images: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
+        def encode(images: tf.Tensor, label: tf.Tensor, context: Any = None) -> dict[str, tf.Tensor]:
             images = checked_shape("images", images, config.image_shape)
-            y = checked_label(model, label, tf.shape(images)[0])
+            y, c = checked_label(model, label, images), checked_context(model, context, images)
             x = model.continuous(images, quantization.middle_of_bins(config, images, dtype))
-            return {"latents": functions.to_flat(x, y)[0]}
+            return {"latents": functions.to_flat(x, y, context=c)[0]}
 
         @compiled(latents, label)
-        def decode(latents: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
+        def decode(latents: tf.Tensor, label: tf.Tensor, context: Any = None) -> dict[str, tf.Tensor]:
             latents = checked_shape("latents", latents, [config.dimensions])
-            y = checked_label(model, label, tf.shape(latents)[0])
-            x, _ = functions.from_flat(latents, y)
+            y, c = checked_label(model, label, latents), checked_context(model, context, latents)
+            x, _ = functions.from_flat(latents, y, c)
             return {"images": quantization.to_uint8(config, x), "finite": quantization.is_finite(x)}
 
         @compiled(n, label, temperature, seed)
-        def sample(n: tf.Tensor, label: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        def sample(
+            n: tf.Tensor, label: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor, context: Any = None
+        ) -> dict[str, tf.Tensor]:
             tf.debugging.assert_positive(n, "n: the number of samples must be at least 1")
             allowed = tf.math.is_finite(temperature) & (temperature >= 0)
             tf.debugging.Assert(allowed, ["temperature: it must be finite, 0 or more, not", temperature])
-            return decode(flatten_latents(sample_latents(config, n, temperature, seed, dtype)), label)
+            latents = flatten_latents(sample_latents(config, n, temperature, seed, dtype))
+            return decode(latents, label, *([context] if given else []))
 
         # As attributes they are methods of the loaded object as well.
         self.bits_per_dim, self.log_prob = bits_per_dim, log_prob
@@ -91,15 +102,24 @@ class Signatures(tf.Module):
         if model.classifier is not None:
 
             @compiled(images, noise)
-            def classify(images: tf.Tensor, noise: tf.Tensor) -> dict[str, tf.Tensor]:
+            def classify(images: tf.Tensor, noise: tf.Tensor, context: Any = None) -> dict[str, tf.Tensor]:
                 images = checked_shape("images", images, config.image_shape)
-                return {"logits": functions.logits(images, checked_noise(noise, images))}
+                c = checked_context(model, context, images)
+                return {"logits": functions.logits(images, checked_noise(noise, images), c)}
 
             self.classify = classify
+        if config.context_from_image:
+
+            @tf.function(input_signature=[images], autograph=False)
+            def context_of_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
+                images = checked_shape("images", images, config.image_shape)
+                return {"context": context_of(config, images, dtype)}
+
+            self.context = context_of_images
 
     def served(self) -> dict[str, Any]:
         """The signatures, by name."""
-        return {name: getattr(self, name) for name in SIGNATURES}
+        return {name: getattr(self, name) for name in (*SIGNATURES, "context") if hasattr(self, name)}
 
 
 def checked_shape(name: str, value: tf.Tensor, wanted: Sequence[int]) -> tf.Tensor:
@@ -127,11 +147,23 @@ def _text(shape: tf.Tensor) -> tf.Tensor:
     return tf.strings.reduce_join(tf.strings.as_string(shape), separator=", ")
 
 
-def checked_label(model: MultiScaleFlow, label: tf.Tensor, n: tf.Tensor) -> tf.Tensor:
-    """label as the model takes it, int [n]; asserted in the graph. Models without classes take anything."""
-    if not model.config.ycond:
+def checked_context(model: MultiScaleFlow, context: Any, like: tf.Tensor) -> tf.Tensor | None:
+    """The context, whose shape is asserted in the graph, one for each of `like`; None for a model without one."""
+    if not model.config.context_given:
+        return None
+    context = checked_shape("context", context, [*model.config.image_shape[:2], model.config.context_channels])
+    n = tf.shape(like)[0]
+    one_each = tf.equal(tf.shape(context)[0], n)
+    message = ["context: one for each of so many images is needed:", n, "not the shape", tf.shape(context)]
+    with tf.control_dependencies([tf.debugging.Assert(one_each, message, summarize=_ALL)]):
+        return tf.identity(context)
+
+
+def checked_label(model: MultiScaleFlow, label: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """label, int, one for each of `like`; asserted in the graph. Models without classes take anything."""
+    if not model.config.takes_labels:
         return tf.zeros([0], tf.int32)
-    n_y, shape = model.config.n_y, _shape_at_run_time(label)
+    n, n_y, shape = tf.shape(like)[0], model.config.n_y, _shape_at_run_time(label)
     one_each = tf.equal(tf.size(shape), 1) & tf.reduce_all(tf.equal(shape, n))
     message = ["label: one for each of so many images is needed:", n, "not the shape", shape]
     with tf.control_dependencies([tf.debugging.Assert(one_each, message)]):

@@ -44,15 +44,14 @@ def describe(numbers: Mapping[str, float]) -> str:
     return what
 
 
-def find_fault(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor) -> str | None:
+def find_fault(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor, context: Any = None) -> str | None:
     """The first thing that is wrong with a training step on this batch, in words; None where nothing is.
 
     Checked in turn: the weights, the 1x1 convolutions, every layer's output and log-determinant from the image to the
     latents, the gradients from the latents to the image. Levels and steps are counted from 0, as in variables' names.
     """
-    return (
-        _in_weights(glow) or _in_convolutions(glow) or _in_forward(glow, x, y, noise) or _in_gradient(glow, x, y, noise)
-    )
+    batch = (x, y, noise, context)
+    return _in_weights(glow) or _in_convolutions(glow) or _in_forward(glow, *batch) or _in_gradient(glow, *batch)
 
 
 def agree(workers: Workers, finding: str | None) -> str | None:
@@ -92,8 +91,9 @@ def _in_convolutions(glow: Glow) -> str | None:
     return what
 
 
-def _in_forward(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor) -> str | None:
+def _in_forward(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor, context: Any = None) -> str | None:
     found: list[str] = []
+    given = glow.contexts(glow.context_for(x, context), y)
 
     def look(where: str, z: tf.Tensor, log_det: tf.Tensor) -> None:
         if bad := _what_is_bad(z, log_det):
@@ -106,34 +106,34 @@ def _in_forward(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor)
             weights = slice_step(stacked, k)
             for name, layer in level.step.layers:
                 if not found:
-                    z, log_det = layer.forward_with(weights[name], z)
+                    z, log_det = layer.forward_with(weights[name], z, *level.step.given(layer, given[i]))
                     look(f"{level.name}, step {k}, {name}", z, log_det)
         return z
 
     def at_split(i: int, z: tf.Tensor) -> tf.Tensor:
         if not found:
-            z, log_det = glow.splits[i].forward(z)
+            z, log_det = glow.splits[i].forward(z, given[i])
             look(glow.splits[i].name, z, log_det)
         return z
 
     z = glow.walk(glow.continuous(x, noise), at_level, at_split)
     if found:
         return found[0]
-    top, log_det = glow.prior.forward(z, y)
+    top, log_det = glow.prior.forward(z, y, given[-1])
     if bad := _what_is_bad(top, log_det):
         return f"prior: its {bad}"
-    losses = glow.losses(x, y, noise)
+    losses = glow.losses(x, y, noise, context=context)
     for name, values in losses.items():
         if len(_bad_rows(values)):
             return f"{name}: not finite, though every layer's output is"
     return None
 
 
-def _in_gradient(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor) -> str | None:
+def _in_gradient(glow: Glow, x: tf.Tensor, y: tf.Tensor | None, noise: tf.Tensor, context: Any = None) -> str | None:
     names = {v.ref(): name for name, v in glow.named_variables().items()}
     variables = list(glow.trainable_variables)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(glow.losses(x, y, noise)["loss"])
+        loss = tf.reduce_mean(glow.losses(x, y, noise, context=context)["loss"])
     values = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     gradients = {names[v.ref()]: np.asarray(value) for v, value in zip(variables, values, strict=True)}
     found = [(name, rows[-1]) for name, gradient in gradients.items() if len(rows := _bad_rows(gradient))]

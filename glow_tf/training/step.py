@@ -66,6 +66,7 @@ class TrainStep:
         x: tf.Tensor,
         y: tf.Tensor | None,
         noise: tf.Tensor | None,
+        context: tf.Tensor | None,
         first: tf.Tensor,
         step: tf.Tensor,
         lr: tf.Tensor,
@@ -78,7 +79,7 @@ class TrainStep:
             noise = self.noise(x, first)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            losses, encoding = self._glow.losses_of(x, y, noise, self._glow.memory)
+            losses, encoding = self._glow.losses_of(x, y, noise, self._glow.memory, context=context)
             loss = tf.reduce_mean(losses["loss"])
         # Every number that decides is averaged over the workers, or of averages, so they all decide the same.
         means = [tf.cast(tf.reduce_mean(losses[metric]), tf.float64) for metric in METRICS]

@@ -53,8 +53,8 @@ class Trainer:
         self.rescale()
         self.is_averaged = False
         self._results: tf.Tensor | None = None
-        self._recent: dict[int, tuple[Any, Any, Any, int]] = {}  # step -> x, y, noise, place of the first image
-        self._good: tuple[Any, Any, Any, int] | None = None  # the last batch whose step succeeded
+        self._recent: dict[int, tuple[Any, ...]] = {}  # step -> x, y, noise, context, place of the first image
+        self._good: tuple[Any, ...] | None = None  # the last batch whose step succeeded
         self._probed = -1
         self._awaits_initialization = not glow.initialized
 
@@ -118,7 +118,9 @@ class Trainer:
             self._polyak.swap(self.variables)
             self.is_averaged = False
 
-    def step(self, x: Any, y: Any = None, lr: float | None = None, noise: Any = None) -> dict[str, float]:
+    def step(
+        self, x: Any, y: Any = None, lr: float | None = None, noise: Any = None, context: Any = None
+    ) -> dict[str, float]:
         """Takes one optimizer step and waits for its results.
 
         Args:
@@ -127,6 +129,7 @@ class Trainer:
           lr: learning rate; None: the schedule's.
           noise: dequantisation noise [N, H, W, C]; None: a function of the seed and of each image's place in
             the sequence of all images trained on, so that it does not depend on how many workers share them.
+          context: [N, H, W, config.context_channels], for a model that has one; None where it is made of the images.
 
         Returns:
           loss, bits_x, bits_y, pred_error: means over all workers' batches, with the weights before
@@ -138,7 +141,7 @@ class Trainer:
             skip). The weights are as before the step, on every worker; but where it was a gradient only that is
             not finite, and on_nan is not skip, levels behind the one at fault may have moved.
         """
-        return self.read(self.dispatch(x, y, lr, noise))
+        return self.read(self.dispatch(x, y, lr, noise, context))
 
     def dispatch(
         self,
@@ -146,6 +149,7 @@ class Trainer:
         y: Any = None,
         lr: float | None = None,
         noise: Any = None,
+        context: Any = None,
         *,
         stop: bool = False,
         save: bool = False,
@@ -165,9 +169,10 @@ class Trainer:
         x = tf.convert_to_tensor(x)
         y = None if y is None else tf.convert_to_tensor(y)
         noise = None if noise is None else tf.convert_to_tensor(noise)
+        context = None if context is None else tf.convert_to_tensor(context)
         self._recent = {s: batch for s, batch in self._recent.items() if s >= self.state.step - 1}
         first = self.state.n_images + self.workers.rank * x.shape[0] + _PLACES * self.state.rollbacks
-        self._recent[self.state.step] = (x, y, noise, first)
+        self._recent[self.state.step] = (x, y, noise, context, first)
         self._results = self._run(self._recent[self.state.step], lr, (stop, save))
         self.state.step += 1
         self.state.n_processed += self.config.n_batch_train * self.workers.size
@@ -210,18 +215,18 @@ class Trainer:
                 raise DivergedError(describe(numbers), self.state.step)
             self._probed = self.state.step
 
-    def batch_of(self, step: int) -> tuple[Any, Any, Any] | None:
-        """x, y and noise of one of the last two steps."""
+    def batch_of(self, step: int) -> tuple[Any, Any, Any, Any] | None:
+        """x, y, noise and context (None where there is none, or it is made of x) of one of the last two steps."""
         if step not in self._recent:
             return None
-        x, y, noise, first = self._recent[step]
-        return x, y, self._step.noise(x, first) if noise is None else noise
+        x, y, noise, context, first = self._recent[step]
+        return x, y, self._step.noise(x, first) if noise is None else noise, context
 
     def _run(self, batch: tuple[Any, ...], lr: float, requests: tuple[bool, bool], *, update: bool = True) -> tf.Tensor:
-        x, y, noise, first = batch
+        *inputs, first = batch
         numbers = [tf.constant(first, tf.int64), tf.constant(self.state.step, tf.int64), tf.constant(lr, tf.float64)]
         try:
-            return self._step.run(x, y, noise, *numbers, tf.constant(requests, tf.float64), tf.constant(update))
+            return self._step.run(*inputs, *numbers, tf.constant(requests, tf.float64), tf.constant(update))
         except tf.errors.InvalidArgumentError as error:
             if "Cholesky decomposition" not in str(error):
                 raise

@@ -164,9 +164,9 @@ def test_bfloat16_gradients_are_near():
             assert_near(f"gradient of {name}", ours[name], value, tolerance, floor=0)
 
 
-def operations_of_training_gradient(memory, depth):
+def operations_of_training_gradient(memory, depth, **fields):
     """How many nodes of each operation the graph of the loss's gradient has, function bodies included."""
-    glow = random_glow(memory=memory, depth=depth, n_levels=1)
+    glow = random_glow(memory=memory, depth=depth, n_levels=1, **fields)
     images_spec = tf.TensorSpec([None, *glow.config.image_shape], tf.uint8)
     noise_spec = tf.TensorSpec([None, *glow.config.image_shape], tf.float32)
 

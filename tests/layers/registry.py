@@ -56,8 +56,28 @@ class Labelled(tf.Module):
         return tf.fill(tf.shape(x)[:1], LABEL)
 
 
+class Conditional(tf.Module):
+    """A layer that takes a context, with a fixed one, so that it can be called as the others."""
+
+    def __init__(self, layer: Any):
+        super().__init__(name=layer.name)
+        self.layer = layer
+        self.channels = layer.channels
+
+    def forward(self, x: Any) -> Any:
+        return self.layer.forward(x, context=context_for(self.layer, x))
+
+    def inverse(self, y: Any) -> Any:
+        return self.layer.inverse(y, context=context_for(self.layer, y))
+
+    def initialize(self, x: Any) -> Any:
+        if isinstance(self.layer, TopPrior):  # nothing of it depends on data
+            return self.forward(x)
+        return self.layer.initialize(x, context=context_for(self.layer, x))
+
+
 class Level(tf.Module):
-    """A level, called as a layer, with the memory mode fixed."""
+    """A level, called as a layer, with the memory mode and the context fixed."""
 
     def __init__(self, memory: str, **level: Any):
         super().__init__(name="level")
@@ -65,18 +85,33 @@ class Level(tf.Module):
         self.channels = level["channels"]
 
     def forward(self, x: tf.Tensor) -> Any:
-        return self.level.forward(x, self.memory)
+        return self.level.forward(x, self.memory, context=context_for(self.level.coupling, x))
 
     def inverse(self, y: tf.Tensor) -> Any:
-        return self.level.inverse(y)
+        return self.level.inverse(y, context=context_for(self.level.coupling, y))
 
     def initialize(self, x: tf.Tensor) -> Any:
-        self.level.initialize(x)
+        self.level.initialize(x, context_for(self.level.coupling, x))
         return self.forward(x)
+
+
+def context_for(layer: Any, x: Any) -> tf.Tensor | None:
+    """Numbers in [-1/4, 1/4], other ones at every pixel and channel, for all examples of x; None for no context."""
+    if not layer.context_channels:
+        return None
+    x = tf.convert_to_tensor(x)
+    batch, height, width, _ = tf.unstack(tf.shape(x)) if x.shape.rank == 4 else (1, 1, 1, 1)
+    numbers = tf.range(height * width * layer.context_channels)
+    context = tf.reshape(tf.sin(1 + 2 * tf.cast(numbers, layer.dtype)) / 4, [1, height, width, layer.context_channels])
+    return tf.tile(context, [batch, 1, 1, 1])
 
 
 def _of(layer: Callable[..., Any], *args: Any, **options: Any) -> Callable[..., Any]:
     return lambda **part: layer(*args, **options, **part)
+
+
+def _conditional(layer: Callable[..., Any], *args: Any, **options: Any) -> Callable[..., Any]:
+    return lambda **part: Conditional(layer(*args, context_channels=2, **options, **part))
 
 
 def _prior(**options: Any) -> Callable[..., Any]:
@@ -120,6 +155,21 @@ EXAMPLES: dict[str, Example] = {
     "TopPrior, learntop": Example(_prior(learntop=True), (2, 3, 2, 3)),
     "TopPrior, ycond": Example(_prior(learntop=False, n_y=3), (2, 2, 3, 3)),
     "TopPrior, learntop, ycond": Example(_prior(learntop=True, n_y=3), (2, 3, 2, 3)),
+    "TopPrior, context": Example(_conditional(TopPrior, 3, learntop=True), (2, 3, 2, 3)),
+    "Split, context": Example(_conditional(layers.Split, 4), (2, 2, 2, 4)),
+    "AdditiveCoupling, context": Example(_conditional(layers.AdditiveCoupling, 4, 5), _HALVES),
+    "AffineCoupling, context": Example(_conditional(layers.AffineCoupling, 4, 5), _HALVES),
+    "AffineCoupling, context, bfloat16": Example(
+        _conditional(layers.AffineCoupling, 4, 5, compute_dtype=tf.bfloat16), _HALVES
+    ),
+    "FlowStep, context": Example(_conditional(FlowStep, 4, 5), _HALVES),
+    "FlowLevel, store, context": Example(_level("store", context_channels=2), _HALVES, stacked=False, checked=False),
+    "FlowLevel, checkpoint, context": Example(
+        _level("checkpoint", context_channels=2, coupling="additive"), _HALVES, stacked=False, checked=False
+    ),
+    "FlowLevel, reversible, context": Example(
+        _level("reversible", context_channels=2), _HALVES, stacked=False, checked=False
+    ),
 }
 ABSTRACT = {"Layer"}  # public, but not a layer by itself
 

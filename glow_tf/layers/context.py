@@ -1,0 +1,84 @@
+"""The context of a conditional model, at the resolution of every level."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf.layers.base import Part, Weights, zeros
+from glow_tf.layers.conv import conv3x3
+from glow_tf.layers.squeeze import squeeze2x2
+
+FEATURES = 32  # channels at every level, or as many as the coupling networks have, if those are fewer
+
+
+class ContextEncoder(Part):
+    """Makes of a context [N, H, W, C] one map of features for every level, [N, H / 2^(i + 1), W / 2^(i + 1), F].
+
+    Level i squeezes the level before's features (the context itself at first), so that no pixel is lost, and two 3x3
+    convolutions with relu bring them to F channels: f_i = relu(conv(relu(conv(squeeze(f_{i-1}))))). It is evaluated
+    once, not in every flow step, and whatever the flow's precision is, in float32 (or float64), so that encoding and
+    decoding see the same.
+
+    The initial weights are He's, and nothing is normalised by data: a context may be constant in the first batch, as
+    that of one class is, or the output of a network whose last layer starts at zero.
+
+    Args:
+      channels: C.
+      features: F.
+      n_levels: L.
+      n_y: the number of classes, where the context is the class: an embedding [n_y, C], the same for every pixel.
+
+    Source: ours; the original has no context.
+    """
+
+    def __init__(self, channels: int, features: int, n_levels: int, *, n_y: int | None = None, **part: Any):
+        super().__init__(**part)
+        if n_y is not None:
+            self.add_weight("embedding", [n_y, channels], standard_normal)
+        for i in range(n_levels):
+            self.add_part(f"level_{i}", _TwoConvs, 4 * (features if i else channels), features)
+
+    @staticmethod
+    def features(weights: Weights, context: tf.Tensor) -> list[tf.Tensor]:
+        """The features of every level, fine to coarse, as a pure function of the weights and the context."""
+        features = [context]
+        for level in (weights[name] for name in weights if name.startswith("level_")):
+            features.append(_TwoConvs.apply(level, squeeze2x2(features[-1])))
+        return features[1:]
+
+    @staticmethod
+    def embedded(weights: Weights, label: tf.Tensor, height: int, width: int) -> tf.Tensor:
+        """The context [N, height, width, C] of labels [N]."""
+        vectors = tf.gather(weights["embedding"], label)[:, tf.newaxis, tf.newaxis]
+        return tf.tile(vectors, [1, height, width, 1])
+
+
+class _TwoConvs(Part):
+    """relu(conv(relu(conv(x)))), both 3x3 and edge-aware; x [N, H, W, C] -> [N, H, W, C']."""
+
+    def __init__(self, channels_in: int, channels_out: int, **part: Any):
+        super().__init__(**part)
+        for name, channels in (("first", channels_in), ("second", channels_out)):
+            self.add_weight(f"{name}_W", [3, 3, channels + 1, channels_out], he_normal)
+            self.add_weight(f"{name}_b", [channels_out], zeros)
+
+    @staticmethod
+    def apply(weights: Weights, x: tf.Tensor) -> tf.Tensor:
+        """y as a pure function of the weights and x."""
+        for name in ("first", "second"):
+            x = tf.nn.relu(conv3x3(x, weights[f"{name}_W"]) + weights[f"{name}_b"])
+        return x
+
+
+def he_normal(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
+    """N(0, 2 / inputs), which keeps the size of what goes through convolutions and relus (He et al. 2015)."""
+    deviation = math.sqrt(2 / math.prod(shape[-4:-1]))
+    return tf.random.stateless_normal(shape, seed, stddev=deviation, dtype=dtype)
+
+
+def standard_normal(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
+    """N(0, 1)."""
+    return tf.random.stateless_normal(shape, seed, dtype=dtype)
