@@ -38,6 +38,16 @@ def label_of(config: glow_tf.GlowConfig, n: int) -> np.ndarray | None:
     return np.arange(n) % config.n_y if config.takes_labels else None
 
 
+def context_for(glow: glow_tf.Glow, x: np.ndarray) -> np.ndarray | None:
+    """A context for each of the images x where the model is given one: made of them, or random numbers."""
+    if not glow.config.context_given:
+        return None
+    if glow.config.context_from_image:
+        return np.asarray(glow.context_of(x))
+    sizes = (*x.shape[:3], glow.config.context_channels)
+    return np.random.default_rng(1).standard_normal(sizes).astype(glow.dtype.as_numpy_dtype)
+
+
 def noise_for(config: glow_tf.GlowConfig, n: int, dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
     """Dequantisation noise for n images, away from the bins' edges."""
     random = np.random.default_rng(seed)

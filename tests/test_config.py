@@ -138,7 +138,9 @@ def test_json_both_ways(tmp_path):
 
 
 def test_unknown_and_missing_fields():
-    with pytest.raises(ConfigError, match="unknown field 'hight', 'wide': known are channels, depth"):
+    with pytest.raises(
+        ConfigError, match="unknown field 'hight', 'wide': known are channels, context, context_channels, depth"
+    ):
         GlowConfig.from_dict({"image_size": 8, "wide": 3, "hight": 4})
     with pytest.raises(ConfigError, match="image_size is missing"):
         GlowConfig.from_dict({"depth": 3})

@@ -13,7 +13,9 @@ from glow_tf.interface import ImageModel
 from glow_tf.latents.flatten import flatten_latents, unflatten_latents
 
 
-def decode(glow: ImageModel, eps: Sequence[Any], y: Any, batch: int, what: str = "decoding") -> np.ndarray:
+def decode(
+    glow: ImageModel, eps: Sequence[Any], y: Any, batch: int, what: str = "decoding", context: Any = None
+) -> np.ndarray:
     """uint8 [N, H, W, C] of L latents [N, H_i, W_i, C_i].
 
     Args:
@@ -22,6 +24,7 @@ def decode(glow: ImageModel, eps: Sequence[Any], y: Any, batch: int, what: str =
       y: int [N], or one label for all.
       batch: images at a time.
       what: for the progress bar.
+      context: [N, H, W, C'], for a model that is given one.
     """
     n = len(eps[0])
     y = np.broadcast_to(np.asarray(y, np.int32), [n])
@@ -29,7 +32,8 @@ def decode(glow: ImageModel, eps: Sequence[Any], y: Any, batch: int, what: str =
     with Progress(what, n) as progress:
         for begin in range(0, n, batch):
             end = min(begin + batch, n)
-            parts.append(_decoded(glow, [latent[begin:end] for latent in eps], y[begin:end]))
+            given = None if context is None else context[begin:end]
+            parts.append(_decoded(glow, [latent[begin:end] for latent in eps], y[begin:end], given))
             progress.update(end - begin)
     return np.concatenate(parts)
 
@@ -56,9 +60,9 @@ def decode_batch(glow: ImageModel, latents: Any, label: Any) -> np.ndarray:
     return _decoded(glow, unflatten_latents(glow.config, latents), y)
 
 
-def _decoded(glow: ImageModel, eps: Sequence[Any], y: np.ndarray) -> np.ndarray:
+def _decoded(glow: ImageModel, eps: Sequence[Any], y: np.ndarray, context: Any = None) -> np.ndarray:
     """uint8 images, with a warning where some came of numbers that were not finite."""
-    images, finite = glow.decode_and_check(eps, y)
+    images, finite = glow.decode_and_check(eps, y, context)
     lost = int(np.sum(~np.asarray(finite)))
     if lost:
         warnings.warn(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from glow_tf.commands.arguments import CommandError, add_model, whole_number
+from glow_tf.commands.contexts import check_made_of_images
 from glow_tf.commands.folders import find_model
 from glow_tf.commands.image_arguments import add_images, check_images, expand, read_all
 from glow_tf.serving.demo.ports import free_port
@@ -59,6 +60,9 @@ def check(args: argparse.Namespace) -> None:
     config = args.location.config
     if config.channels not in (1, 3):
         raise CommandError(f"pictures have 1 or 3 channels; {args.model} is for {config.channels}")
+    check_made_of_images(args.location)
+    if config.context_given and args.images is None:
+        raise CommandError(f"{args.model} draws answers to pictures ({config.context}): give some, --images")
     if args.attributes is not None and not args.attributes.is_file():
         raise CommandError(f"--attributes {args.attributes}: there is no such file")
     if args.names is not None and args.attributes is None:
@@ -99,7 +103,8 @@ def run(args: argparse.Namespace) -> None:
     uploads = Uploads(args.location.config, tuple(args.eyes or EYES) if args.faces else None)
     if examples is None:
         examples = editor.sample(_SAMPLES, 0.7)
-    editor.picture(editor.encode(examples[0]), alphas=[0] * len(names))  # TensorFlow's first calls take seconds
+    first = editor.encode(examples[0])  # TensorFlow's first calls take seconds
+    editor.picture(first, alphas=[0] * len(names), context=editor.context(examples[0]))
     title = f"Glow: {args.model.resolve().name}"
     stopped = threading.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):  # before anybody can know of the page, and stop it

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from glow_tf.commands.arguments import add_batch, add_label, add_model, check_out
+from glow_tf.commands.contexts import check_made_of_images
 from glow_tf.commands.folders import find_model
 from glow_tf.commands.image_arguments import add_images, check_images, expand, label_of, read_batches
 
@@ -34,6 +35,7 @@ def check(args: argparse.Namespace) -> None:
     """Settles places and label."""
     args.location = find_model(args.model)
     check_images(args, args.location)
+    check_made_of_images(args.location)
     args.label = label_of(args)
     check_out(args.out, [".npz"])
 

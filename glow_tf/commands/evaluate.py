@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from glow_tf.commands.arguments import MAX_SEED, CommandError, add_batch, add_model, check_out, whole_number
+from glow_tf.commands.contexts import check_made_of_images
 from glow_tf.commands.data import SPLITS, add_data, check_data, load_data
 from glow_tf.commands.folders import find_model
 
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """Settles which data it is."""
     args.location = find_model(args.model)
+    check_made_of_images(args.location)
     args.data = check_data(args, args.location)
     if args.out is not None:
         check_out(args.out, [".csv"])
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
 
     data = load_data(args.data, args.location)
     config = args.location.config
-    if config.ycond and data.n_y != config.n_y:
+    if config.takes_labels and data.n_y != config.n_y:
         raise CommandError(f"{args.model} is for {config.n_y} classes, {data.name} has {data.n_y}")
     there = data.n_train if args.split == "train" else data.n_test
     n = min(args.n or there, there)

@@ -29,14 +29,14 @@ class Place(NamedTuple):
     number: int = 0
 
 
-def add_images(parser: argparse.ArgumentParser, name: str = "images") -> None:
+def add_images(parser: argparse.ArgumentParser, name: str = "images", about: str = "") -> None:
     """IMAGE..., or the option of this name, and the data that test:7 means."""
     parser.add_argument(
         name,
         nargs="+",
         metavar="IMAGE",
-        help="PNG or JPEG files (cropped at the centre and averaged down to the model's size), folders of them, or"
-        " test:7, train:0-3: images of the run's data",
+        help=f"{about}PNG or JPEG files (cropped at the centre and averaged down to the model's size), folders of"
+        " them, or test:7, train:0-3: images of the run's data",
     )
     parser.add_argument(
         "--crop",
@@ -180,7 +180,7 @@ def label_of(args: argparse.Namespace) -> int:
     config: GlowConfig = args.location.config
     if args.label is None:
         return 0
-    if not config.ycond:
+    if not config.takes_labels:
         raise CommandError(f"--label: {args.model} is not class-conditional")
     if args.label >= config.n_y:
         raise CommandError(f"--label {args.label}: {args.model} has the classes 0 to {config.n_y - 1}")

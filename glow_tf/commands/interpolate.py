@@ -21,6 +21,7 @@ from glow_tf.commands.arguments import (
     add_strip,
     whole_number,
 )
+from glow_tf.commands.contexts import refuse_contexts
 from glow_tf.commands.image_arguments import add_images, check_pictures, expand, label_of, read_all
 
 HELP = "a strip or GIF from one image to another"
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """Settles places, label and scale."""
     check_pictures(args, STRIP)
+    refuse_contexts(args.location, "interpolate")
     args.label = label_of(args)
 
 

@@ -26,6 +26,7 @@ from glow_tf.commands.arguments import (
     number,
     whole_number,
 )
+from glow_tf.commands.contexts import refuse_contexts
 from glow_tf.commands.image_arguments import add_images, check_pictures, expand, read_all
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """Settles places and scale."""
     check_pictures(args, STRIP)
+    refuse_contexts(args.location, "manipulate")
     if not args.attributes.is_file():
         raise CommandError(f"--attributes {args.attributes}: there is no such file")
     if not args.low < args.high:

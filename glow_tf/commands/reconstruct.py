@@ -12,6 +12,7 @@ from pathlib import Path
 
 from glow_tf.commands import outputs
 from glow_tf.commands.arguments import add_batch, add_label, add_model, add_scale, whole_number
+from glow_tf.commands.contexts import check_made_of_images
 from glow_tf.commands.image_arguments import add_images, check_pictures, expand, label_of, read_all
 
 HELP = "images and what comes back from their latents"
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """Settles places, label and scale."""
     check_pictures(args, [".png"])
+    check_made_of_images(args.location)
     args.label = label_of(args)
 
 
@@ -51,7 +53,8 @@ def run(args: argparse.Namespace) -> None:
     images = read_all(args, places)
     loaded = open_model(args.location, args.weights)
     latents = encode(loaded.glow, images, args.label, args.batch)
-    back = decode(loaded.glow, unflatten_latents(config, latents), args.label, args.batch)
+    context = loaded.glow.context_for(images, None)
+    back = decode(loaded.glow, unflatten_latents(config, latents), args.label, args.batch, context=context)
     filled = [np.concatenate([x, np.zeros([-len(x) % columns, *x.shape[1:]], np.uint8)]) for x in (images, back)]
     rows = np.stack([x.reshape(-1, columns, *x.shape[1:]) for x in filled], 1)
     outputs.write_raster(args.out, rows.reshape(-1, *config.image_shape), columns, args.scale)

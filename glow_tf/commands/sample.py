@@ -3,11 +3,15 @@
 Several temperatures give one row each, of the same latents; otherwise the images form a square. Without --label, the
 columns of a class-conditional model's picture are its classes, in turn.
 
+A model that was trained with --context grayscale, downsampled:N or left_half colours, enlarges or completes pictures:
+each picture of --context has a row, itself as the model is given it first, then --n answers.
+
 Where --out does not end in .png it is a folder: 00000.png, 00001.png and so on, in the model's size, as tools that
 compute the FID read them; with several temperatures in a sub-folder for each, T0.70 for example.
 
     python -m glow_tf sample runs/digits --temperature 0.7 --out samples.png
     python -m glow_tf sample runs/digits --temperature 1 --n 50000 --batch 100 --out samples
+    python -m glow_tf sample runs/colours --context photo.png test:0-5 --out colourings.png
 """
 
 from __future__ import annotations
@@ -30,7 +34,9 @@ from glow_tf.commands.arguments import (
     number,
     whole_number,
 )
+from glow_tf.commands.contexts import check_pictures_given, read_contexts
 from glow_tf.commands.folders import find_model
+from glow_tf.commands.image_arguments import add_images, check_images
 
 HELP = "draws samples into one PNG, or into a folder of them"
 _CHUNK = 1000  # latents of a folder's images that are drawn at once, whatever --batch is
@@ -43,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", type=number(0), nargs="+", default=[0.7], metavar="T", help="one or several (default 0.7)"
     )
+    about = "pictures to colour, enlarge or complete, for a model trained for that: "
+    add_images(parser, "--context", about)
     parser.add_argument("--label", type=whole_number(0), nargs="+", metavar="Y", help="classes, in turn")
     parser.add_argument("--seed", type=whole_number(0, MAX_SEED), default=0, help="of the latents (default 0)")
     parser.add_argument(
@@ -60,10 +68,14 @@ def check(args: argparse.Namespace) -> None:
     if several and args.columns is not None:
         raise CommandError("--columns is for one temperature; several have a row of --n images each")
     if args.label is not None:
-        if not config.ycond:
+        if not config.takes_labels:
             raise CommandError(f"--label: {args.model} is not class-conditional")
         if max(args.label) >= config.n_y:
             raise CommandError(f"--label {max(args.label)}: {args.model} has the classes 0 to {config.n_y - 1}")
+    check_pictures_given(args.location, given=args.context is not None)
+    if args.context is not None:
+        _check_context(args)
+        return
     args.n = args.n or (8 if several else 16)
     if args.out.suffix.lower() != ".png":
         _check_folder(args)
@@ -71,6 +83,19 @@ def check(args: argparse.Namespace) -> None:
     args.columns = args.n if several else args.columns or math.ceil(math.sqrt(args.n))
     args.scale = outputs.scale_for(args.scale, config.height, config.image_width)
     outputs.check_pixels(args.n * len(args.temperature), config.height, config.image_width, args.scale)
+    check_out(args.out, [".png"])
+
+
+def _check_context(args: argparse.Namespace) -> None:
+    """Settles n, scale and the pictures that are the contexts."""
+    if args.columns is not None:
+        raise CommandError("--columns is for samples without --context; with it each picture has a row")
+    args.n = args.n or 8
+    args.images = args.context
+    check_images(args, args.location)
+    height, width = args.location.config.image_shape[:2]
+    args.scale = outputs.scale_for(args.scale, height, width)
+    outputs.check_pixels((args.n + 1) * len(args.context) * len(args.temperature), height, width, args.scale)
     check_out(args.out, [".png"])
 
 
@@ -104,14 +129,43 @@ def run(args: argparse.Namespace) -> None:
     loaded = open_model(args.location, args.weights)
     config = loaded.glow.config
     labels = np.asarray(args.label or [0])
-    if config.ycond and args.label is None:
+    if config.takes_labels and args.label is None:
         labels = np.arange(config.n_y)
+    if args.context is not None:
+        _answer(args, loaded, labels)
+        return
     write = _write_picture if args.out.suffix.lower() == ".png" else _write_folder
     write(args, loaded.glow, labels)
     temperatures = ", ".join(f"{t:g}" for t in args.temperature)
     rows_are = "rows of temperature" if len(args.temperature) > 1 else "temperature"
     n = args.n * len(args.temperature)
     print(f"{args.out}: {n} samples, {rows_are} {temperatures}, seed {args.seed}; {loaded.weights}")
+
+
+def _answer(args: argparse.Namespace, loaded: Any, labels: Any) -> None:
+    """A row for every picture and temperature: the context, and what was drawn for it."""
+    import numpy as np
+
+    from glow_tf.commands.batches import decode
+    from glow_tf.flow.contexts import picture_of
+
+    glow, n, temperatures = loaded.glow, args.n, args.temperature
+    contexts = read_contexts(args, glow)
+    pictures = len(contexts)
+    latents = [np.asarray(latent) for latent in glow.sample_latents(n, 1.0, args.seed)]
+    warm = [np.concatenate([t * latent for t in temperatures]) for latent in latents]
+    eps = [np.concatenate([latent] * pictures) for latent in warm]
+    given = np.repeat(np.asarray(contexts), n * len(temperatures), 0)
+    y = np.tile(np.resize(labels, n), pictures * len(temperatures))
+    images = decode(glow, eps, y, args.batch, "sampling", given)
+    first = np.repeat(np.asarray(picture_of(glow.config, contexts)), len(temperatures), 0)
+    rows = np.concatenate([first[:, None], images.reshape(-1, n, *images.shape[1:])], 1)
+    outputs.write_raster(args.out, rows.reshape(-1, *images.shape[1:]), n + 1, args.scale)
+    shown = ", ".join(f"{t:g}" for t in temperatures)
+    print(
+        f"{args.out}: {n} answers to each of {pictures} pictures ({glow.config.context}), which come first;"
+        f" temperature {shown}, seed {args.seed}; {loaded.weights}"
+    )
 
 
 def _write_picture(args: argparse.Namespace, glow: Any, labels: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import data_loaders
 from data_loaders.tensorflow_import import import_tensorflow
 from glow_tf.commands.arguments import Parser, version
-from glow_tf.config import ConfigError, GlowConfig
+from glow_tf.config import CONTEXTS, ConfigError, GlowConfig
 from glow_tf.runtime import keep_freed_memory, launched_by_horovod, prepare_gpus
 from glow_tf.training.config import OPENAI, TrainConfig, TrainError
 from glow_tf.training.logdir import check_claim, read_config, read_config_file
@@ -112,6 +112,11 @@ def make_parser(prog: str = "train.py") -> argparse.ArgumentParser:
     model.add_argument("--weight_y", type=float, metavar="X", help="weight of log p(y|x) in the loss (default 0)")
     model.add_argument("--learntop", action="store_true", help="learn the top prior")
     model.add_argument("--ycond", action="store_true", help="condition the top prior on the class")
+    text = (
+        f"what the model is given besides the noise: {', '.join(CONTEXTS)}; made of the images, so the model learns to"
+        " colour, enlarge or complete them (default none)"
+    )
+    model.add_argument("--context", metavar="KIND", help=text)
     text = "0 or reverse, 1 or shuffle, 2 or invconv (default 2)"
     model.add_argument("--flow_permutation", type=_number_or_name, metavar="KIND", help=text)
     text = "0 or additive, 1 or affine (default 0)"

@@ -14,6 +14,7 @@ import tensorflow as tf
 import data_loaders
 from data_loaders.progress import Progress
 from glow_tf import images
+from glow_tf.flow.contexts import picture_of
 from glow_tf.flow.quantization import TESTING, noise_at
 from glow_tf.latents.flatten import flatten_latents
 from glow_tf.runtime import SignalHandler
@@ -95,7 +96,8 @@ class Evaluator:
 
         They are epoch_{epoch}_sample_{i}.png, as in OpenAI's code, and again samples/epoch_{epoch}_T{temperature}.png.
 
-        Columns are classes (column modulo n_y). Deviation: the latents are the same for every temperature and epoch, so
+        Columns are classes (column modulo n_y), or the contexts of the first test images, where it is made of images;
+        the first row then shows them. Deviation: the latents are the same for every temperature and epoch, so
         that grids can be compared (OpenAI's code draws others every time). Images below 32 pixels are enlarged by a
         whole number.
         """
@@ -107,6 +109,7 @@ class Evaluator:
         config = self._glow.config
         rows = 1 if self._config.dry_run else 10 if max(config.height, config.image_width) <= 64 else 4
         y = np.tile(np.arange(rows) % config.n_y, rows).astype(np.int32)
+        context = self._contexts(rows) if config.context_from_image else None
         size = self._trainer.local_batch(self._config.n_batch_train)
         times = images.enlargement_for(config.height, config.image_width)
         pictures: dict[Path, np.ndarray] = {}
@@ -117,7 +120,10 @@ class Evaluator:
                     return
                 part = y[begin : begin + size]
                 seed = (self._config.seed * 1_000_003 + begin) & 0x7FFFFFFF
-                chunks.append(self._glow.sample(len(part), part, temperature, seed=seed).numpy())
+                given = None if context is None else tf.gather(context, np.arange(begin, begin + len(part)) % rows)
+                chunks.append(self._glow.sample(len(part), part, temperature, seed=seed, context=given).numpy())
+            if context is not None:
+                chunks.insert(0, picture_of(config, context).numpy())
             picture = images.enlarge(images.to_raster(np.concatenate(chunks), rows), times)
             path = Path(self._config.logdir) / f"epoch_{epoch}_sample_{i}.png"
             with storage_errors(path), atomic_write(path) as temporary:
@@ -130,6 +136,11 @@ class Evaluator:
             pictures[path] = picture
         self._drawn_epoch, self.samples = epoch, list(pictures)[_SHOWN]
         self._log.drawn(pictures)
+
+    def _contexts(self, n: int) -> tf.Tensor:
+        """Those of the first n test images, which are repeated where there are fewer."""
+        x, _ = next(iter(self._data.test_batches(n)))
+        return self._glow.context_of(tf.gather(x, np.arange(n) % int(x.shape[0])))
 
     def forget(self) -> None:
         """After a rollback: what was evaluated and drawn has to be done again."""
@@ -177,7 +188,7 @@ def infer(model: Mapping[str, Any], config: TrainConfig) -> None:
                 n = int(x.shape[0])
                 noise = noise_at(glow.config, place, n, seed=config.seed, stream=TESTING, dtype=glow.dtype)
                 eps = glow.encode(x, y, noise)
-                out["x"].write(glow.decode(eps, y).numpy().tobytes())
+                out["x"].write(glow.decode(eps, y, glow.context_for(x, None)).numpy().tobytes())
                 out["z"].write(flatten_latents(eps).numpy().tobytes())
                 place += n
                 progress.update(n)

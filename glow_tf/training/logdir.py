@@ -105,7 +105,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """The settings that decide the results and differ between two configurations: "lr is 0.1 there, 0.2 here"."""
     found = []
     for part, defaults in (("model", GlowConfig), ("train", TrainConfig)):
-        old, new = {**_defaults(defaults), **there[part]}, here[part]
+        old, new = ({**_defaults(defaults), **settings[part]} for settings in (there, here))
         if old.get("on_nan") == "stop":  # a run that stopped may be resumed with another policy
             old["on_nan"] = new.get("on_nan")
         for name in sorted((set(old) | set(new)) - _FREE):

@@ -1,4 +1,4 @@
-"""The paper's runs by name: what the command lines in OpenAI's README set."""
+"""The paper's runs by name, as the command lines in OpenAI's README have them, and a few conditional ones of ours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from glow_tf.training.config import TrainError
 
 
 class Preset(NamedTuple):
-    """Settings of one of the paper's runs; whatever they leave out has its default.
+    """Settings of one of the paper's runs, or of ours; whatever they leave out has its default.
 
     Attributes:
       about: the run, in words.
@@ -29,6 +29,14 @@ def _preset(about: str, workers: int, train: Mapping[str, Any] | None = None, **
     fields = {"flow_permutation": "invconv", "learntop": True, "width": 512, **model}
     return Preset(about, MappingProxyType(fields), MappingProxyType({"lr": 0.001, **(train or {})}), workers)
 
+
+_DIGITS = {
+    "problem": "digits", "anchor_size": 8, "n_train": 1500, "epochs_warmup": 2, "polyak_epochs": 5, "polyak": True,
+    "epochs": 30, "epochs_full_valid": 5, "epochs_full_sample": 10,
+}  # fmt: skip
+_DIGIT = {"image_size": 8, "n_levels": 2, "depth": 16, "width": 128, "n_bits_x": 4, "flow_coupling": "affine"}
+_FACES = {"n_batch_train": 16, "epochs_warmup": 1, "polyak_epochs": 5, "polyak": True}
+_FACE = {"image_size": 32, "n_levels": 3, "depth": 12, "width": 128, "n_bits_x": 5, "flow_coupling": "affine"}
 
 # Source: README.md of https://github.com/openai/glow; paper, sections 5 and 6 and tables 2 and 4.
 # All were run with --gradient_checkpointing 1, OpenAI's default. Here it is spelled out where the model does not
@@ -53,6 +61,15 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             image_size=128, n_levels=5, depth=64, flow_coupling="additive", n_bits_x=5),
         "celebahq256": _preset("CelebA-HQ 256x256, the faces of figure 1", 40, {"gradient_checkpointing": 1},
             image_size=256, n_levels=6, depth=32, flow_coupling="additive", n_bits_x=5),
+        # Ours: conditional models, small enough for a processor.
+        "digits_label": _preset("digits, the class given to every coupling", 1, _DIGITS, **_DIGIT, context="label"),
+        "digits_complete": _preset("digits from their left halves", 1, _DIGITS, **_DIGIT, context="left_half"),
+        "cifar10_colour": _preset("CIFAR-10 coloured", 8, {"problem": "cifar10"},
+            image_size=32, n_levels=3, depth=32, flow_coupling="affine", context="grayscale"),
+        "cifar10_enlarge": _preset("CIFAR-10 enlarged from 8x8", 8, {"problem": "cifar10"},
+            image_size=32, n_levels=3, depth=32, flow_coupling="affine", context="downsampled:4"),
+        "faces32_colour": _preset("faces coloured, 32x32", 1, _FACES, **_FACE, context="grayscale"),
+        "faces32_enlarge": _preset("faces enlarged from 8x8", 1, _FACES, **_FACE, context="downsampled:4"),
     }
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 import data_loaders
-from glow_tf.config import GlowConfig
+from glow_tf.config import CONTEXTS, GlowConfig
 from glow_tf.flow.jit import resolve_jit
 from glow_tf.model import Glow
 from glow_tf.storage import checkpoints
@@ -59,8 +59,15 @@ def check_data(config: GlowConfig, data: Any) -> None:
     """Raises TrainError unless the model fits the data."""
     if config.image_shape != tuple(data.image_shape):
         raise TrainError(f"the model is for images {config.image_shape}, {data.name} has {tuple(data.image_shape)}")
-    if config.ycond and config.n_y != data.n_y:
+    if config.takes_labels and config.n_y != data.n_y:
         raise TrainError(f"the model is for {config.n_y} classes, {data.name} has {data.n_y}")
+    if config.context == "label" and data.n_y < 2:
+        raise TrainError(f"context 'label': {data.name} has no classes")
+    if config.context == "none" and config.context_channels:
+        raise TrainError(
+            f"context_channels={config.context_channels}: a run makes its context of its images, so it needs a"
+            f" context of {', '.join(CONTEXTS[1:])}; others are trained by Trainer.step(context=)"
+        )
 
 
 def make_model(config: GlowConfig, train: TrainConfig) -> Glow:

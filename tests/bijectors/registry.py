@@ -38,6 +38,12 @@ def _of(cls: Any, channels: int, shape: tuple[int, ...], image_shape: Any = None
     return Example(build, shape, image_shape or shape, {})
 
 
+def _with_context(example: Example, size: tuple[int, int]) -> Example:
+    """The example, given a fixed context [H, W, 2] that broadcasts with every batch."""
+    context = np.sin(1 + np.arange(size[0] * size[1] * 2.0)).reshape(*size, 2) / 4
+    return example._replace(kwargs={**example.kwargs, "context": context})
+
+
 def _glow(label: Any = None, **fields: Any) -> Example:
     settings: dict[str, Any] = {"image_size": 4, "channels": 1, "width": 5, "depth": 1, **fields}
 
@@ -75,6 +81,15 @@ EXAMPLES: dict[str, Example] = {
         memory="store",
         channels=2,
     ),
+    "AffineCoupling, context": _with_context(
+        _of(bijectors.AffineCoupling, 4, _HALVES, width=5, context_channels=2), (2, 3)
+    ),
+    "Split, context": _with_context(_of(bijectors.Split, 4, (2, 2, 4), context_channels=2), (2, 2)),
+    "FlowStep, context": _with_context(_of(bijectors.FlowStep, 4, _HALVES, width=5, context_channels=2), (2, 3)),
+    "FlowLevel, context": _with_context(
+        _of(bijectors.FlowLevel, 4, _HALVES, depth=2, width=5, context_channels=2), (2, 3)
+    ),
+    "GlowBijector, context": _with_context(_glow(context_channels=2), (4, 4)),
 }
 NO_BIJECTORS = {"LayerBijector", "GlowDistribution"}  # what the layers' have in common, and the distribution
 
@@ -98,4 +113,11 @@ def points(name: str, direction: str = "forward", batch: tuple[int, ...] = (2,),
 
 def call(name: str, method: str, value: Any, dtype: Any = tf.float64) -> Any:
     """A method of the bijector of that name, with what it is given besides."""
-    return getattr(built(name, dtype), method)(value, **EXAMPLES[name].kwargs)
+    return getattr(built(name, dtype), method)(value, **given(name, dtype))
+
+
+@functools.cache
+def given(name: str, dtype: Any = tf.float64) -> dict[str, Any]:
+    """What the calls of the bijector of that name are given besides, in that dtype."""
+    kwargs = EXAMPLES[name].kwargs
+    return {key: tf.constant(value, dtype) if key == "context" else value for key, value in kwargs.items()}

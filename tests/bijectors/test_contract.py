@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 
 from glow_tf import bijectors
 from tests.bijectors.models import eagerly
-from tests.bijectors.registry import EXAMPLES, NO_BIJECTORS, built, call, points
+from tests.bijectors.registry import EXAMPLES, NO_BIJECTORS, built, call, given, points
 from tests.near import assert_near
 from tests.tolerances import BIJECTORS
 
@@ -146,7 +146,7 @@ def test_batches_are_of_independent_events(name, direction):
         assert_same("tf.function", event_y, y[i])
         assert_same("tf.function", event_log_det, log_det[i])
     ndims = getattr(built(name), f"{direction}_min_event_ndims")
-    kwargs = {**EXAMPLES[name].kwargs, "event_ndims": ndims + 1}  # events of higher rank sum their log-determinants
+    kwargs = {**given(name), "event_ndims": ndims + 1}  # events of higher rank sum their log-determinants
     rows = getattr(built(name), f"{direction}_log_det_jacobian")(x, **kwargs)
     assert_same("tf.function", rows, tf.reduce_sum(log_det, 1))
 
@@ -200,7 +200,7 @@ def test_one_evaluation_gives_value_and_log_det_and_the_way_back(name, direction
 @every_bijector
 @directions
 def test_what_nobody_holds_is_forgotten(name, direction, evaluations):
-    bijector, kwargs = built(name).copy(name="other"), EXAMPLES[name].kwargs  # the weights are shared, the cache is not
+    bijector, kwargs = built(name).copy(name="other"), given(name)  # the weights are shared, the cache is not
     there, log_det = getattr(bijector, direction), getattr(bijector, f"{direction}_log_det_jacobian")
 
     def entries():
@@ -286,7 +286,7 @@ def test_variables_are_tracked(name):
 def test_parameter_properties_and_copies(name):
     bijector = built(name)
     properties = type(bijector).parameter_properties()
-    assert set(properties) == ({"label"} if isinstance(bijector, bijectors.GlowBijector) else set())
+    assert set(properties) == ({"label", "context"} if isinstance(bijector, bijectors.GlowBijector) else set())
     same = bijector.copy()
     assert same == bijector
     assert [id(v) for v in same.variables] == [id(v) for v in bijector.variables]
@@ -296,7 +296,7 @@ def test_parameter_properties_and_copies(name):
 
 @every_bijector
 def test_inverted_and_chained(name):
-    bijector, kwargs = built(name), EXAMPLES[name].kwargs
+    bijector, kwargs = built(name), given(name)
     x = points(name)
     y = call(name, "forward", x)
     inverted = tfb.Invert(bijector)
@@ -312,7 +312,7 @@ def test_inverted_and_chained(name):
 
 @every_bijector
 def test_transformed_distribution(name, evaluations):
-    shape, kwargs = EXAMPLES[name].shape, EXAMPLES[name].kwargs
+    shape, kwargs = EXAMPLES[name].shape, given(name)
     base = tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), 1.0), shape)
     model = tfd.TransformedDistribution(base, built(name))
     assert model.event_shape == EXAMPLES[name].image_shape

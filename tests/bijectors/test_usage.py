@@ -262,3 +262,111 @@ def test_without_tfp_the_error_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "glow_tf.bijectors")
     with pytest.raises(ImportError, match=r"pip install 'glow_tf\[tfp\]'"):
         importlib.import_module("glow_tf.bijectors")
+
+
+# Conditional models
+
+
+def conditional():
+    """A model of [4, 4, 1] that is given a context [4, 4, 2], and two contexts."""
+    glow = random_glow(
+        image_size=4, channels=1, n_levels=1, depth=1, width=5, n_bits_x=4, context_channels=2, precision="float64"
+    )
+    return glow, tf.constant(np.random.default_rng(0).standard_normal([2, 4, 4, 2]))
+
+
+def test_a_context_is_a_batch_of_distributions():
+    glow, context = conditional()
+    images = GlowDistribution(glow, context=context)
+    assert images.batch_shape == images.batch_shape_tensor() == [2]
+    assert GlowBijector(glow, context=context).experimental_batch_shape(x_event_ndims=1) == [2]
+    x = images.sample(3, seed=[1, 2])
+    assert x.shape == [3, 2, 4, 4, 1]
+    log_prob = images.log_prob(tf.identity(x))
+    for k in range(2):
+        one = GlowDistribution(glow, context=context[k])
+        assert one.batch_shape == []
+        assert_near("log_prob", log_prob[:, k], one.log_prob(tf.identity(x[:, k])), BIJECTORS["tf.function"])
+        wanted = GlowDistribution(glow).log_prob(tf.identity(x[:, k]), context=np.asarray(context[k]))
+        assert_near("log_prob", log_prob[:, k], wanted, BIJECTORS["tf.function"])
+    assert np.abs(log_prob[:, 0] - log_prob[:, 1]).max() > 0
+    uint8 = images.sample_uint8(3, seed=[1, 2])
+    np.testing.assert_array_equal(
+        images.log_prob_uint8(uint8, seed=[3, 4])[:, 0],
+        images.log_prob_uint8(uint8, seed=[3, 4], context=context)[:, 0],
+    )
+
+
+def test_a_context_in_a_joint_distribution_a_function_and_a_tape():
+    """Features are drawn, the image given them; the gradient reaches what the features are made of."""
+    glow, _ = conditional()
+    scale = tf.Variable(tf.ones([], tf.float64))
+
+    @tfd.JointDistributionCoroutine
+    def joint():
+        prior = tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), scale), [4, 4, 2], name="features")
+        features = yield tfd.JointDistributionCoroutine.Root(prior)
+        yield GlowDistribution(glow, context=features, name="image")
+
+    features, image = joint.sample(5, seed=[1, 2])
+    assert image.shape == [5, 4, 4, 1]
+    parts = tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), scale), [4, 4, 2]).log_prob(features)
+    parts += GlowDistribution(glow).log_prob(tf.identity(image), context=features)
+    assert_near("log_prob", joint.log_prob(features, image), parts, BIJECTORS["tf.function"])
+
+    @tf.function(autograph=False)
+    def value(context, x):
+        return tf.reduce_sum(GlowDistribution(glow, context=scale * context).log_prob(x))
+
+    with tf.GradientTape() as tape:
+        total = value(features, image)
+    gradient = tape.gradient(total, scale)
+    step = 1e-6
+    ends = []
+    for sign in (1, -1):
+        scale.assign_add(sign * step)
+        ends.append(value(features, image))
+        scale.assign_sub(sign * step)
+    assert_near("derivative", gradient, (ends[0] - ends[1]) / (2 * step), BIJECTORS["numeric log-det"])
+
+
+def test_a_conditional_step_with_any_leading_dimensions():
+    step = FlowStep(4, width=5, context_channels=2, dtype=tf.float64)
+    random = np.random.default_rng(0)
+    x, context = random.standard_normal([3, 1, 2, 3, 4]), random.standard_normal([2, 2, 3, 2])
+    y = step.forward(tf.constant(x), context=context)
+    assert y.shape == [3, 2, 2, 3, 4]
+    one = step.forward(tf.constant(x[2]), context=context[1:])
+    assert_near("y", y[2, 1:], one, BIJECTORS["tf.function"])
+    assert step.inverse_log_det_jacobian(y, 3, context=context).shape == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        (None, r"this model is conditional: give context=, \[\.\.\., 4, 4, 2\]"),
+        (np.zeros([4, 4, 3]), r"floating-point context \[\.\.\., 4, 4, 2\], not shape \(4, 4, 3\)"),
+        (np.zeros([4, 2]), r"not shape \(4, 2\)"),
+        (np.zeros([4, 4, 2], np.int32), "not int32"),
+    ],
+)
+def test_wrong_contexts_are_refused(context, message):
+    glow, _ = conditional()
+    for call in (GlowBijector(glow).forward, GlowDistribution(glow).log_prob):
+        value = np.zeros([16]) if "forward" in str(call) else np.zeros([4, 4, 1])
+        with pytest.raises(ValueError, match=message):
+            call(tf.constant(value), context=context)
+    if context is not None:
+        with pytest.raises(ValueError, match=message):
+            GlowDistribution(glow, context=context)
+
+
+def test_a_context_is_refused_where_there_is_none():
+    with pytest.raises(ValueError, match="context: this model takes none: it was made without one"):
+        GlowDistribution(model(), context=np.zeros([4, 4, 2]))
+    label = random_glow(image_size=4, context="label", n_y=3)
+    with pytest.raises(ValueError, match=r"is conditioned on label="):
+        GlowBijector(label, context=np.zeros([4, 4, 2]))
+    assert GlowDistribution(label, label=[0, 2]).batch_shape == [2]
+    with pytest.raises(ValueError, match="step takes a float32 context"):
+        FlowStep(4, width=5, context_channels=2, name="step").forward(tf.zeros([1, 2, 2, 4]))

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from glow_tf.examples.vae import LATENTS, VAE, digits, main, train
 from glow_tf.examples.vae import test_elbo as elbo_of  # under its own name pytest would collect it
+from tests.random_weights import perturb
 
 SMALL = ["--depth", "1", "--width", "2", "--steps", "2", "--batch", "4", "--seeds", "1"]
 
@@ -42,9 +43,23 @@ def test_models_differ_in_the_prior_only(x):
     assert gaussian.prior().event_shape == flow.prior().event_shape == LATENTS
 
 
+def test_the_posterior_is_a_density_that_depends_on_the_image(x):
+    """Draws' densities are those of the Gaussian they came from, changed by the Jacobian; other images, other draws."""
+    vae = VAE(0, width=4, posterior_depth=2)
+    perturb(vae.posterior_flow)
+    posterior = vae.posterior(x[:3])
+    z, log_q = posterior.experimental_sample_and_log_prob(seed=[1, 2])
+    np.testing.assert_allclose(posterior.log_prob(tf.identity(z)), log_q, rtol=1e-4)
+    base, log_det = vae.posterior_flow.layer.inverse(z, context=vae.features(x[:3]))
+    np.testing.assert_allclose(posterior.distribution.log_prob(base) + log_det, log_q, rtol=1e-4)
+    same_base = vae.posterior_flow.layer.forward(base, context=vae.features(x[3:6]))[0]
+    assert np.abs(same_base - z).max() > 1e-3
+
+
 @pytest.mark.slow
-def test_training_raises_the_elbo(x):
-    vae = VAE(1, width=4)
+@pytest.mark.parametrize("depths", [(1, 0), (0, 1)])
+def test_training_raises_the_elbo(x, depths):
+    vae = VAE(depths[0], width=4, posterior_depth=depths[1])
     before = elbo_of(vae, x, draws=2)
     train(vae, x, steps=30, batch=16, seed=0)
     assert elbo_of(vae, x, draws=2) > before + 20
@@ -55,7 +70,7 @@ def test_command(tmp_path, capsys):
     out = tmp_path / "figures.json"
     main([*SMALL, "--out", str(out)])
     (row,) = json.loads(out.read_text())["rows"]
-    assert {"seed", "gaussian", "flow"} == set(row)
+    assert {"seed", "gaussian", "flow", "posterior"} == set(row)
     assert np.isfinite(list(row.values())).all()
     assert "| 0 |" in capsys.readouterr().out
 

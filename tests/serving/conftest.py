@@ -22,6 +22,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "classes": {"ycond": True, "n_y": 3, "weight_y": 0.1, "image_size": 8, "n_levels": 1},
     "float64": {"precision": "float64", "flow_permutation": "reverse", "n_levels": 1},
     "bfloat16": {"precision": "bfloat16", "n_levels": 1},
+    "context": {"context_channels": 2, "n_levels": 1},
+    "context of images": {"context": "grayscale"},
+    "context of the class": {"context": "label", "n_y": 3, "n_levels": 1},
 }
 
 # Nothing of this project, and no third-party package but TensorFlow and what it imports, can be imported.

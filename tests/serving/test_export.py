@@ -13,9 +13,10 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.serving import export as export_module
+from glow_tf.serving.exported import ExportedModel
 from glow_tf.serving.signatures import SIGNATURES
 from tests.near import assert_near
-from tests.random_weights import label_of, random_glow, random_images
+from tests.random_weights import context_for, label_of, random_glow, random_images
 from tests.serving.conftest import KINDS
 from tests.tolerances import EXPORT
 
@@ -35,14 +36,14 @@ def same_images(given, wanted) -> None:
 
 def live(glow, x, label, latents) -> dict[str, np.ndarray]:
     """What the signatures should return."""
-    y = label if glow.config.ycond else None
-    noise = glow.draw_noise(x.shape, [5, 0])
+    y = label if glow.config.takes_labels else None
+    noise, context = glow.draw_noise(x.shape, [5, 0]), context_for(glow, x)
     return {
-        "bits_per_dim": glow.bits_per_dim(x, y, noise),
-        "log_prob": glow.log_prob(x, y, noise),
-        "encode": glow_tf.flatten_latents(glow.encode(x, y)),
-        "decode": glow.decode(glow_tf.unflatten_latents(glow.config, latents), y),
-        "sample": glow.sample(len(x), y, 0.7, seed=5),
+        "bits_per_dim": glow.bits_per_dim(x, y, noise, context),
+        "log_prob": glow.log_prob(x, y, noise, context),
+        "encode": glow_tf.flatten_latents(glow.encode(x, y, context=context)),
+        "decode": glow.decode(glow_tf.unflatten_latents(glow.config, latents), y, context),
+        "sample": glow.sample(len(x), y, 0.7, seed=5, context=context),
     }
 
 
@@ -57,6 +58,9 @@ def test_the_live_model_s_numbers(kind, exports):
         wanted = live(glow, x, label, latents)
         temperature = tf.constant(0.7, glow.dtype)
         inputs = {"images": x, "label": label, "latents": latents, "n": n, "temperature": temperature, "seed": 5}
+        context = context_for(glow, x)
+        if context is not None:
+            inputs["context"] = context
         for name in SIGNATURES:
             signature = loaded.signatures[name]
             takes = signature.structured_input_signature[1]
@@ -95,6 +99,23 @@ assert not {"glow_tf", "data_loaders"} & set(sys.modules)
     same_images(given["sample"], wanted["sample"])
     np.testing.assert_array_equal(given["decode"], x)
     assert "gradient" not in said  # TensorFlow's warning at loading of gradients that were not saved
+
+
+def test_the_context_of_images_travels_too(exports):
+    glow, version = exports("context of images")
+    x = random_images(glow.config, 3)
+    loaded = tf.saved_model.load(str(version))
+    np.testing.assert_array_equal(loaded.signatures["context"](images=tf.constant(x))["context"], glow.context_of(x))
+    opened = ExportedModel(version)
+    noise, context = np.asarray(glow.draw_noise(x.shape, [1, 0])), glow.context_of(x)
+    compare(opened.log_prob(x, noise=noise), glow.log_prob(x, noise=noise), "log_prob")
+    same_images(opened.decode(opened.encode(x), context=context), x)
+    with pytest.raises(ValueError, match="takes a floating-point context"):
+        opened.sample(3)
+    label = tf.zeros([0], tf.int32)
+    for wrong in (context[:2], context[:, :4]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="context: "):
+            loaded.signatures["encode"](images=tf.constant(x), label=label, context=wrong)
 
 
 def test_a_classifier_travels_too(exports):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.serving.litert import export_litert
-from tests.random_weights import label_of, noise_for, random_glow, random_images
+from tests.random_weights import context_for, label_of, noise_for, random_glow, random_images
 
 MODELS: dict[str, dict[str, Any]] = {
     "affine": {"image_size": (8, 16), "flow_permutation": "invconv"},
@@ -18,6 +18,8 @@ MODELS: dict[str, dict[str, Any]] = {
         "image_size": 8, "flow_coupling": "additive", "n_bits_x": 5, "learntop": False, "flow_permutation": "shuffle"
     },
     "classes, gray": {"image_size": 8, "channels": 1, "ycond": True, "n_y": 3, "lu_decomposed": True},
+    "context": {"image_size": 8, "context_channels": 2},
+    "classes and context": {"image_size": 8, "context": "grayscale", "ycond": True, "n_y": 3},
 }  # fmt: skip
 
 
@@ -36,25 +38,30 @@ def exported(request, tmp_path_factory):
 
 
 def labels(glow, n):
-    y = label_of(glow.config, n)
-    return {} if y is None else {"label": y.astype(np.int32)}
+    """The inputs that condition the model."""
+    y, context = label_of(glow.config, n), context_for(glow, random_images(glow.config, n))
+    given = {} if y is None else {"label": y.astype(np.int32)}
+    return given if context is None else {**given, "context": context}
 
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_the_live_model_s_numbers(exported, n):
     glow, _, call = exported
     x, y, noise = random_images(glow.config, n), label_of(glow.config, n), noise_for(glow.config, n)
+    context = context_for(glow, x)
     log_prob = call("log_prob_given_noise", images=x, noise=noise, **labels(glow, n))["log_prob"]
-    np.testing.assert_allclose(log_prob, glow.log_prob(x, y, noise), rtol=2e-6)
+    np.testing.assert_allclose(log_prob, glow.log_prob(x, y, noise, context), rtol=2e-6)
     latents = call("encode", images=x, **labels(glow, n))["latents"]
-    np.testing.assert_allclose(latents, glow_tf.flatten_latents(glow.encode(x, y)), atol=2e-5, rtol=2e-5)
+    np.testing.assert_allclose(
+        latents, glow_tf.flatten_latents(glow.encode(x, y, context=context)), atol=2e-5, rtol=2e-5
+    )
     decoded = call("decode", latents=latents, **labels(glow, n))
     kept = 8 - glow.config.n_bits_x
     np.testing.assert_array_equal(decoded["images"], x >> kept << kept)
     assert decoded["finite"].tolist() == [True] * n
     eps = glow.sample_latents(n, 0.7, seed=1)
     images = call("decode", latents=np.asarray(glow_tf.flatten_latents(eps)), **labels(glow, n))["images"]
-    difference = np.abs(images.astype(int) - glow.decode(eps, y))
+    difference = np.abs(images.astype(int) - glow.decode(eps, y, context))
     assert difference.max() <= 2**kept and np.mean(difference > 0) < 0.01  # pixels at the edge of a bin
 
 
@@ -62,16 +69,17 @@ def test_images_that_left_float32_are_told(exported):
     glow, _, call = exported
     latents = np.array(glow_tf.flatten_latents(glow.sample_latents(3, 0.7, seed=1)))
     latents[1] = np.inf
-    decoded = glow.decode_and_check(glow_tf.unflatten_latents(glow.config, latents), label_of(glow.config, 3))
+    eps, context = glow_tf.unflatten_latents(glow.config, latents), context_for(glow, random_images(glow.config, 3))
+    decoded = glow.decode_and_check(eps, label_of(glow.config, 3), context)
     for finite in (decoded[1].numpy(), call("decode", latents=latents, **labels(glow, 3))["finite"]):
         assert finite.tolist() == [True, False, True]
 
 
 def test_signatures_and_operations(exported):
     glow, interpreter, _ = exported
-    label = ["label"] if glow.config.ycond else []
+    label = [*(["label"] if glow.config.takes_labels else []), *(["context"] if glow.config.context_given else [])]
     assert {name: sorted(it["inputs"]) for name, it in interpreter.get_signature_list().items()} == {
-        "encode": ["images", *label],
+        "encode": sorted(["images", *label]),
         "decode": sorted(["latents", *label]),
         "log_prob_given_noise": sorted(["images", "noise", *label]),
     }

@@ -25,6 +25,7 @@ class Drawing(NamedTuple):
     temperature: Any
     label: int | None
     seed: Any
+    context: np.ndarray | None = None
 
 
 class Actions:
@@ -57,25 +58,35 @@ class Actions:
         image = self.examples[index] if drawing is None else self.editor.sample(*drawing, only=index)[0]
         note = f"Number {index + 1} of those below."
         if target == TARGETS[1]:
-            return [*[gr.skip()] * 3, self.editor.encode(image), figure(image, "second picture"), note]
+            return [*[gr.skip()] * 5, self.editor.encode(image), figure(image, "second picture"), note]
         return [*self._opened(image), gr.skip(), gr.skip(), note]
 
-    def show(self, latents: np.ndarray | None, other: np.ndarray | None, blend: Any, *alphas: Any) -> list[Any]:
-        """The picture, moved as the sliders say."""
+    def show(
+        self,
+        latents: np.ndarray | None,
+        other: np.ndarray | None,
+        context: np.ndarray | None,
+        blend: Any,
+        *alphas: Any,
+    ) -> list[Any]:
+        """The picture, moved as the sliders say; its context stays."""
         if latents is None:
             return [no_figure("result"), "First open a picture."]
         begin = time.perf_counter()
-        image = self.editor.picture(latents, other, blend, alphas)
+        image = self.editor.picture(latents, other, blend, alphas, context)
         note = f"{1000 * (time.perf_counter() - begin):.0f} ms for this picture."
         if other is None and blend:
             note += " There is no second picture to blend with."
         return [figure(image, "result", save_as="result.png"), note]
 
-    def sample(self, temperature: Any, chosen: Any, seed: Any) -> list[Any]:
-        """New samples to pick from."""
+    def sample(self, temperature: Any, chosen: Any, seed: Any, context: np.ndarray | None) -> list[Any]:
+        """New samples to pick from; of a model that is given a context, answers to that of the picture."""
+        if self.editor.config.context_given and context is None:
+            raise ValueError("First open a picture: samples are answers to what the model is given of it.")
         label = None if chosen == EVERY_CLASS or not str(chosen).isdecimal() else int(chosen)
-        n = min(MOST_SAMPLES, 2 * self.editor.config.n_y) if label is None and self.editor.config.ycond else 16
-        drawing, begin = Drawing(n, temperature, label, seed), time.perf_counter()
+        every = label is None and self.editor.config.takes_labels
+        n = min(MOST_SAMPLES, 2 * self.editor.config.n_y) if every else 16
+        drawing, begin = Drawing(n, temperature, label, seed, context), time.perf_counter()
         images = self.editor.sample(*drawing)
         note = f"{n} samples in {time.perf_counter() - begin:.2f} s. A click opens one."
         return [gr.Gallery(tiles(images), selected_index=None), drawing, note]
@@ -86,9 +97,10 @@ class Actions:
         return self.uploads.read(path, find_face=bool(find_face))
 
     def _opened(self, image: np.ndarray) -> list[Any]:
-        latents = self.editor.encode(image)
-        back = self.editor.picture(latents, alphas=[0] * len(self.editor.names))
-        return [latents, figure(image, "picture"), figure(back, "reconstruction")]
+        latents, context = self.editor.encode(image), self.editor.context(image)
+        back = self.editor.picture(latents, alphas=[0] * len(self.editor.names), context=context)
+        given = no_figure("context") if context is None else figure(self.editor.shown(context), "context")
+        return [latents, figure(image, "picture"), figure(back, "reconstruction"), context, given]
 
 
 def showing_errors(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from glow_tf.flow.contexts import picture_of
 from glow_tf.latents.files import Attributes
 from glow_tf.latents.flatten import flatten_latents, sample_latents, unflatten_latents
 
@@ -46,8 +47,22 @@ class Editor:
         with self._one_at_a_time:
             return np.asarray(flatten_latents(self._model.encode(image[None], self._labels(1))))[0]
 
+    def context(self, image: np.ndarray) -> np.ndarray | None:
+        """What the model is given of an image [H, W, C]: float32 [H, W, C']; None for a model that is given nothing."""
+        context = self._model.context_for(image[None], None)
+        return None if context is None else np.asarray(context)[0]
+
+    def shown(self, context: np.ndarray) -> np.ndarray:
+        """A context as an image for people, uint8 [H, W, C]."""
+        return np.asarray(picture_of(self.config, context[None]))[0]
+
     def picture(
-        self, latents: np.ndarray, other: np.ndarray | None = None, blend: Any = 0, alphas: Sequence[Any] = ()
+        self,
+        latents: np.ndarray,
+        other: np.ndarray | None = None,
+        blend: Any = 0,
+        alphas: Sequence[Any] = (),
+        context: np.ndarray | None = None,
     ) -> np.ndarray:
         """The picture of (1 - blend) * latents + blend * other + sum(alpha_i * direction_i).
 
@@ -56,6 +71,7 @@ class Editor:
           other: [D]; None for no blending.
           blend: 0 to 1.
           alphas: one for each of `names`.
+          context: as `context` has made it, for a model that is given one.
 
         Returns:
           uint8 [H, W, C].
@@ -69,12 +85,21 @@ class Editor:
         share = np.float32(number("blend", blend, 0, 1))
         flat = latents if other is None else (1 - share) * latents + share * other
         flat = flat + np.asarray(steps, np.float32) @ self._directions
-        return self._decode(flat[None], self._labels(1))[0]
+        return self._decode(flat[None], self._labels(1), context)[0]
 
     def sample(
-        self, n: Any, temperature: Any, label: Any = None, seed: Any = 0, *, only: int | None = None
+        self,
+        n: Any,
+        temperature: Any,
+        label: Any = None,
+        seed: Any = 0,
+        context: np.ndarray | None = None,
+        *,
+        only: int | None = None,
     ) -> np.ndarray:
         """uint8 [n, H, W, C]; label None means every class in turn. Errors as `picture`.
+
+        With a context, all are answers to it.
 
         With `only`, that one of them: [1, H, W, C], and no other is decoded.
         """
@@ -86,14 +111,15 @@ class Editor:
             labels[:] = int(number("class", label, 0, self.config.n_y - 1))
         flat = np.asarray(flatten_latents(sample_latents(self.config, n, temperature, seed)))
         chosen = slice(None) if only is None else slice(only, only + 1)
-        return self._decode(flat[chosen], labels[chosen])
+        return self._decode(flat[chosen], labels[chosen], context)
 
     def _labels(self, n: int) -> np.ndarray:
         return np.full([n], self.label, np.int32)
 
-    def _decode(self, flat: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def _decode(self, flat: np.ndarray, labels: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+        given = None if context is None else np.repeat(context[None], len(flat), 0)
         with self._one_at_a_time:
-            return np.asarray(self._model.decode(unflatten_latents(self.config, flat), labels))
+            return np.asarray(self._model.decode(unflatten_latents(self.config, flat), labels, given))
 
 
 def number(what: str, value: Any, low: float, high: float) -> float:

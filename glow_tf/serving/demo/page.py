@@ -36,7 +36,7 @@ def build(editor: Editor, uploads: Uploads, examples: np.ndarray, title: str) ->
     """
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(600, FORGET_AFTER)) as page:
         gr.Markdown(f"# {title}")
-        latents, other = (gr.State(None, time_to_live=FORGET_AFTER) for _ in range(2))
+        latents, other, context = (gr.State(None, time_to_live=FORGET_AFTER) for _ in range(3))
         drawing = gr.State(None)  # kept as long as a browser may show its samples
         with gr.Row():
             files = [
@@ -47,6 +47,8 @@ def build(editor: Editor, uploads: Uploads, examples: np.ndarray, title: str) ->
         note = gr.Markdown("Upload a picture, or pick one below.", elem_id="note")
         with gr.Row():
             original = gr.HTML(no_figure("picture"), elem_id="original")
+            conditional = editor.config.context_given  # then samples are answers to the picture's context
+            given = gr.HTML(no_figure("context"), elem_id="context", visible=conditional)
             reconstruction = gr.HTML(no_figure("reconstruction"), elem_id="reconstruction")
             result = gr.HTML(no_figure("result"), elem_id="result")
             second = gr.HTML(no_figure("second picture"), elem_id="second")
@@ -75,7 +77,7 @@ def build(editor: Editor, uploads: Uploads, examples: np.ndarray, title: str) ->
                 temperature = gr.Slider(0, MOST_TEMPERATURE, 0.7, step=0.05, label="Temperature", elem_id="temperature")
                 classes = [EVERY_CLASS, *map(str, range(editor.config.n_y))]
                 chosen = gr.Dropdown(
-                    classes, value=EVERY_CLASS, label="Class", elem_id="class", visible=editor.config.ycond
+                    classes, value=EVERY_CLASS, label="Class", elem_id="class", visible=editor.config.takes_labels
                 )
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="seed")
                 draw = gr.Button("Sample", variant="primary", elem_id="sample")
@@ -86,7 +88,7 @@ def build(editor: Editor, uploads: Uploads, examples: np.ndarray, title: str) ->
         def on(triggers: Any, function: Callable[..., Any], inputs: list[Any], outputs: list[Any], **how: Any) -> Any:
             return gr.on(triggers, showing_errors(function), inputs, outputs, **quiet, **how)
 
-        moved, moves = [latents, other, blend, *sliders], [blend, *sliders]
+        moved, moves = [latents, other, context, blend, *sliders], [blend, *sliders]
 
         def then_show(after: Callable[..., Any]) -> None:
             after(showing_errors(actions.show), moved, [result, latency], **quiet)
@@ -95,11 +97,11 @@ def build(editor: Editor, uploads: Uploads, examples: np.ndarray, title: str) ->
         live = {"show_progress": "hidden", "trigger_mode": "always_last"}
         on([slider.input for slider in moves], actions.show, moved, [result, latency], **live)
         then_show(reset.click(lambda: [0] * len(moves), None, moves, api_visibility="private").then)
-        firsts, seconds = [latents, original, reconstruction], [other, second]
+        firsts, seconds = [latents, original, reconstruction, context, given], [other, second]
         then_show(on([files[0].upload], actions.upload, [files[0], find_face], [*firsts, note]).success)
         then_show(on([files[1].upload], actions.upload_second, [files[1], find_face], [*seconds, note]).success)
         then_show(on([gallery.select], actions.pick, [drawing, target], [*firsts, *seconds, note]).success)
-        on([draw.click], actions.sample, [temperature, chosen, seed], [gallery, drawing, note])
+        on([draw.click], actions.sample, [temperature, chosen, seed, context], [gallery, drawing, note])
     return page
 
 
