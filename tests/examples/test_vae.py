@@ -50,6 +50,7 @@ def test_the_posterior_is_a_density_that_depends_on_the_image(x):
     posterior = vae.posterior(x[:3])
     z, log_q = posterior.experimental_sample_and_log_prob(seed=[1, 2])
     np.testing.assert_allclose(posterior.log_prob(tf.identity(z)), log_q, rtol=1e-4)
+    assert vae.posterior_flow is not None
     base, log_det = vae.posterior_flow.layer.inverse(z, context=vae.features(x[:3]))
     np.testing.assert_allclose(posterior.distribution.log_prob(base) + log_det, log_q, rtol=1e-4)
     same_base = vae.posterior_flow.layer.forward(base, context=vae.features(x[3:6]))[0]
