@@ -129,6 +129,23 @@ def uses_gpu() -> bool:
     return bool(tf.config.get_visible_devices("GPU"))
 
 
+def spare_gpu_memory() -> int:
+    """Bytes of its GPU that this process has never used so far; 0 without a GPU."""
+    import tensorflow as tf  # needed by those who have it already
+    from tensorflow.python import pywrap_tfe
+    from tensorflow.python.client import pywrap_tf_session
+    from tensorflow.python.eager import context
+
+    if not uses_gpu():
+        return 0
+    context.context().ensure_initialized()
+    devices = pywrap_tfe.TFE_ContextListDevices(context.context()._handle)  # TensorFlow says the limit nowhere else
+    numbers = range(pywrap_tf_session.TF_DeviceListCount(devices))
+    gpus = [i for i in numbers if pywrap_tf_session.TF_DeviceListType(devices, i) == "GPU"]
+    limit = pywrap_tf_session.TF_DeviceListMemoryBytes(devices, gpus[0])
+    return limit - tf.config.experimental.get_memory_info("GPU:0")["peak"]
+
+
 class SignalHandler:
     """A context in which the first SIGINT or SIGTERM only asks to stop; a second Ctrl-C ends the process at once.
 

@@ -198,13 +198,18 @@ def restore_latest(
             continue
         state = restore(checkpoint, groups, parse)
         for other in damaged:
-            aside = other.with_name(_DAMAGED + other.name)
-            shutil.rmtree(aside, ignore_errors=True)
-            other.rename(aside)
+            set_aside(other, _DAMAGED)
         return state
     if checkpoints:
         raise CheckpointError(f"{folder}: every checkpoint is damaged")
     return None
+
+
+def set_aside(checkpoint: Path, prefix: str) -> None:
+    """Puts a prefix before the name of a checkpoint, which is then no longer one of the run's."""
+    aside = checkpoint.with_name(prefix + checkpoint.name)
+    shutil.rmtree(aside, ignore_errors=True)
+    checkpoint.rename(aside)
 
 
 def _prune(folder: Path) -> None:

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from glow_tf import runtime
 from glow_tf.storage import checkpoints
 from glow_tf.training.state import TrainState
 from glow_tf.training.trainer import Trainer
 from glow_tf.training.workers import Workers
+
+_ROOM = 1.25  # times the size of a copy, as free memory may be in pieces
 
 
 class CheckpointManager:
@@ -29,11 +33,17 @@ class CheckpointManager:
     def __init__(self, trainer: Trainer, folder: Path) -> None:
         self.trainer, self._folder = trainer, folder
         self._saved: TrainState | None = None
+        self._rolled_back: Path | None = None  # to this checkpoint
         self._clock = time.monotonic()
         self.path = ""
 
-    def restore(self, warn: Callable[[str], None]) -> bool:
+    def restore(self, warn: Callable[[str], None], *, diverged: bool = False) -> bool:
         """Loads the newest undamaged checkpoint and shares it with all workers.
+
+        Args:
+          warn: is told of checkpoints that are passed over.
+          diverged: the training went wrong from here on. Where that happened before from the newest checkpoint, it is
+            set aside and the one before is loaded, if there is one.
 
         Returns:
           Whether there was one.
@@ -44,7 +54,14 @@ class CheckpointManager:
         groups, workers = self.trainer.groups(), self.trainer.workers
 
         def load() -> dict[str, Any] | None:
+            if diverged:
+                found = checkpoints.list_checkpoints(self._folder)
+                if len(found) > 1 and found[-1] == self._rolled_back:
+                    warn(f"checkpoint set aside: training diverged twice from {found[-1]}")
+                    checkpoints.set_aside(found[-1], "diverged-")
             state = checkpoints.restore_latest(self._folder, groups, TrainState.from_dict, warn)
+            if diverged:
+                self._rolled_back = checkpoints.list_checkpoints(self._folder)[-1]
             return state.to_dict() if state else None
 
         values = workers.on_chief(load)
@@ -102,12 +119,25 @@ class ElasticState:
     def __init__(self, workers: Workers, make: Callable[[], Trainer]) -> None:
         self._workers, self._make = workers, make
         self.trainer: Trainer | None = None
-        self._committed: tuple[TrainState, list[np.ndarray]] | None = None
+        self._committed: tuple[TrainState, list[Any]] | None = None
+        self._on_gpu = False
 
     def save(self) -> None:
-        """Copies the trainer's variables and counters."""
+        """Copies the trainer's variables and counters: on the GPU where it has room for them beside a training step."""
         assert self.trainer is not None
-        self._committed = self.trainer.state.copy(), [np.array(v) for v in self.trainer.saved_variables()]
+        variables = self.trainer.saved_variables()
+        if (
+            self._committed is not None and self._committed[0].step < self.trainer.state.step
+        ):  # what a step needs is known
+            size = sum(variable.dtype.size * variable.shape.num_elements() for variable in variables)
+            self._on_gpu = self._on_gpu or runtime.spare_gpu_memory() > _ROOM * size
+        if self._on_gpu:
+            self._committed = None  # there is room for one copy
+        on_gpu = [self._on_gpu and variable.dtype.is_floating for variable in variables]
+        copies = [
+            tf.raw_ops.DeepCopy(x=v) if there else np.array(v) for v, there in zip(variables, on_gpu, strict=True)
+        ]
+        self._committed = self.trainer.state.copy(), copies
 
     def restore(self) -> None:
         """Undoes what came after the last `save`; everything, where there was none."""

@@ -107,6 +107,9 @@ class TrainConfig:
         default="auto",
         choices=("auto", "on", "off"),
     )
+    deterministic: bool = _setting(
+        OPTIMISATION, "the same bits in every run on the same GPUs, by kernels that are slower", default=False
+    )
     compression: str = _setting(
         WORKERS, "compression of gradients sent between workers", default="none", choices=("none", "fp16")
     )

@@ -19,6 +19,7 @@ EXIT_FILE = "exit_code"  # of the run in this folder: horovodrun turns every cod
 _FREE = {
     "verbose", "logdir", "data_dir", "image_dir", "fmap", "pmap", "epochs", "steps", "resume",
     "checkpoint_minutes", "checkpoint_steps", "commit_steps", "skip_corrupt", "inference", "jit",
+    "deterministic",
 }  # fmt: skip
 _OUTPUTS = ("train.*", "test.*", "epoch_*_sample_*.png", "samples", "events", "checkpoints", "model", EXIT_FILE)
 

@@ -177,7 +177,7 @@ class Loop:
         rollbacks = self.state.rollbacks + 1
         if self.config.on_nan != "rollback" or rollbacks > MAX_ROLLBACKS:
             raise TrainError(f"{what}. {self._advice()}")
-        self.manager.restore(self.log.say)
+        self.manager.restore(self.log.say, diverged=True)
         self.state.rollbacks = rollbacks
         self.log.rewind()
         self.evaluator.forget()

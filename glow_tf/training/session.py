@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 import data_loaders
 from glow_tf.config import GlowConfig
 from glow_tf.runtime import SignalHandler, is_elastic
@@ -68,6 +70,8 @@ def train(
     if not is_elastic():  # rank 0's, because on another machine --resume may have found no config.json
         fields, settings = workers.broadcast_object([fields, settings])
     config = TrainConfig.from_dict(settings)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
     data = data or setup.load_data(config, fields.get("image_size", -1))
     if config.n_train == -1:
         config = dataclasses.replace(config, n_train=data.n_train)

@@ -22,11 +22,16 @@ needs_horovod = pytest.mark.skipif(
 
 def launch(ranks: int, *command: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """`horovodrun -np RANKS OPTIONS... python COMMAND...`, its outputs in one."""
+    return run_job([str(HOROVODRUN), "-np", str(ranks), *options, sys.executable, *command])
+
+
+def run_job(command: list[str]) -> subprocess.Popen[str]:
+    """A process that starts ranks, its outputs in one."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
     environment["HOROVOD_GLOO_TIMEOUT_SECONDS"] = "300"  # ranks wait for each other's start, on busy machines too
     environment.setdefault("HOROVOD_CYCLE_TIME", "1")  # milliseconds, as steps of the models in tests
     return subprocess.Popen(
-        [str(HOROVODRUN), "-np", str(ranks), *options, sys.executable, *command],
+        command,
         cwd=REPOSITORY,
         env=environment,
         stdout=subprocess.PIPE,

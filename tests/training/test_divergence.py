@@ -13,6 +13,7 @@ import glow_tf
 from glow_tf.layers.invertible_conv import condition_number
 from glow_tf.storage.checkpoints import list_checkpoints
 from glow_tf.training import Trainer, TrainError, diagnosis, train
+from glow_tf.training.checkpoints import CheckpointManager
 from glow_tf.training.diagnosis import DivergedError
 from glow_tf.training.state import TrainState
 from tests.training.common import MODEL, TRAIN
@@ -156,6 +157,27 @@ def test_rollback_goes_back_more_slowly_until_it_works(tmp_path, capsys):
         train(MODEL, {**settings, "on_nan": "stop", "resume": True})
     with pytest.raises(TrainError, match=r"clip_grad_norm is 0\.0 there, 1\.0 here"):
         train(MODEL, {**settings, "clip_grad_norm": 1.0, "resume": True})
+
+
+def test_a_checkpoint_that_diverged_twice_is_not_returned_to(tmp_path):
+    t = trainer(on_nan="rollback")
+    said: list[str] = []
+    manager = CheckpointManager(t, tmp_path)
+    for _ in range(3):
+        manager.save()
+        t.step(X, Y)
+    steps = []
+    for _ in range(4):
+        manager.restore(said.append, diverged=True)
+        steps.append(t.state.step)
+    assert steps == [2, 1, 1, 1]  # 1 is the oldest that is kept
+    assert (tmp_path / "diverged-000000002-3").is_dir()
+    assert [c.name for c in list_checkpoints(tmp_path)] == ["000000001-2"]
+    assert said == [f"checkpoint set aside: training diverged twice from {tmp_path / '000000002-3'}"]
+    t.step(X, Y)
+    manager.save()
+    manager.restore(said.append, diverged=True)  # a new one of step 2 has not diverged yet
+    assert t.state.step == 2 and len(said) == 1
 
 
 def test_fresh_noise_after_a_rollback(skipping):

@@ -11,6 +11,8 @@ import socket
 import numpy as np
 import pytest
 
+from glow_tf.storage.checkpoints import list_checkpoints
+from glow_tf.storage.files import StorageError, locked
 from glow_tf.training import train
 from tests.tolerances import RANKS
 from tests.training.common import MODEL, TRAIN, final_arrays, flags
@@ -62,3 +64,25 @@ def test_a_worker_is_killed_and_another_joins(tmp_path):
         for ours, theirs in zip(*lines, strict=True):
             for key in ours.keys() - {"train_time"}:
                 assert float(ours[key]) == pytest.approx(float(theirs[key]), abs=2e-4), (log, key)
+
+
+def test_rank_0_is_killed_and_the_other_takes_over(tmp_path):
+    """The lock of the folder, its logs and its checkpoints: another run is refused, and this one ends as it should."""
+    script, logdir = tmp_path / "hosts.sh", tmp_path / "elastic"
+    script.write_text("#!/bin/sh\nprintf 'localhost:1\\n127.0.0.1:1\\n'\n")
+    script.chmod(0o755)
+    settings = {"commit_steps": 3, "epochs": 10_000, "epochs_full_valid": 8, "epochs_full_sample": 1000, "steps": 400}
+    options = ("--min-np", "1", "--max-np", "2", "--network-interface", "lo", "--host-discovery-script", str(script))
+    process = launch(2, "train.py", *flags(logdir, **settings, n_batch_train=8), options=options)
+    wait_for(process, "epoch 2:")
+    first, second = (pid_of(rank, str(logdir)) for rank in range(2))
+    os.kill(first, signal.SIGKILL)
+    wait_for(process, " 1 worker(s)")
+    with pytest.raises(StorageError, match=f"process {second} "), locked(logdir, "logdir"):
+        pass
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert (logdir / "exit_code").read_text() == "0\n"
+    epochs = [json.loads(line)["epoch"] for line in (logdir / "train.txt").read_text().splitlines()[1:]]
+    assert epochs == sorted(set(epochs)) and epochs[0] == 1
+    assert list_checkpoints(logdir / "checkpoints")[-1].name.startswith("000000400")

@@ -1,11 +1,14 @@
-"""One rank of two fails, or is killed: the job ends soon, says why, and can be resumed."""
+"""One rank of two fails, is killed, or is asked to stop: the job ends soon, says why, and can be resumed."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
+import sys
 import time
 
 import numpy as np
@@ -14,8 +17,8 @@ import pytest
 from glow_tf.storage.checkpoints import list_checkpoints
 from glow_tf.training import train
 from tests.tolerances import RANKS
-from tests.training.common import MODEL, TRAIN, final_arrays, flags
-from tests.training.jobs import finish, launch, needs_horovod, pid_of, wait_for
+from tests.training.common import MODEL, REPOSITORY, TRAIN, final_arrays, flags
+from tests.training.jobs import HOROVODRUN, finish, launch, needs_horovod, pid_of, run_job, wait_for
 
 pytestmark = [pytest.mark.slow, needs_horovod]
 
@@ -61,3 +64,37 @@ def test_a_rank_that_fails_ends_the_job_with_its_error(tmp_path):
     assert process.returncode == 1
     assert "[1]<stderr>:RuntimeError: the third batch is damaged" in said
     assert "WorkerLostError: rank 0 stops because another one has failed or was killed" in said
+
+
+def test_a_rank_that_is_asked_to_stop_stops_and_saves_the_job(tmp_path):
+    process = launch(2, "train.py", *flags(tmp_path, n_batch_train=8, epochs=10_000))
+    wait_for(process, "epoch 1:")
+    os.kill(pid_of(1, str(tmp_path)), signal.SIGTERM)
+    assert_saved(tmp_path, finish(process, 120))
+
+
+@pytest.mark.skipif(shutil.which("pkill") is None, reason="pkill is not installed")
+def test_a_batch_script_passes_the_signal_on(tmp_path):
+    """As docs/clusters.md has it: horovodrun itself would leave the ranks five seconds."""
+    pattern = "^[^ ]*python train.py"
+    assert f"trap \"pkill -TERM -o -f '{pattern}'\" TERM" in (REPOSITORY / "docs/clusters.md").read_text()
+    logdir = tmp_path / "run"
+    command = shlex.join([sys.executable, "train.py", *flags(logdir, n_batch_train=8, epochs=10_000)])
+    script = tmp_path / "job.sh"
+    script.write_text(
+        f"trap \"pkill -TERM -o -f '{pattern} .*{logdir}'\" TERM\n"  # of this run only
+        f"{HOROVODRUN} -np 2 {command} &\nwait $!\nwait $!\n"
+    )
+    process = run_job(["bash", str(script)])
+    wait_for(process, "epoch 1:")
+    process.send_signal(signal.SIGTERM)
+    assert_saved(logdir, finish(process, 120))
+
+
+def assert_saved(logdir, said):
+    assert re.search(r"stopped by .* after step \d+; saved .*--resume resumes it", said), said
+    assert (logdir / "exit_code").read_text() == "143\n"
+    assert (logdir / "model/weights.npz").is_file()
+    assert "train.py: error" not in said and "]<stderr>:Traceback" not in said
+    step = int(re.findall(r"after step (\d+)", said)[0])
+    assert int(list_checkpoints(logdir / "checkpoints")[-1].name.split("-")[0]) == step

@@ -1,13 +1,17 @@
-"""Which GPU a rank takes, and which errors mean that another rank is gone; Horovod's own jobs are in other files."""
+"""Which GPU a rank takes, where commits go, which errors mean that another rank is gone; jobs are in other files."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.training import workers
+from glow_tf import runtime
+from glow_tf.training import Trainer, workers
+from glow_tf.training.checkpoints import ElasticState
 from glow_tf.training.config import TrainError
 from glow_tf.training.workers import HorovodWorkers, WorkerLostError
+from tests.random_weights import random_glow, random_images
 from tests.training.jobs import needs_horovod
 
 
@@ -81,3 +85,28 @@ def test_horovods_own_error_is_one_of_them():
         raise HorovodInternalError("ncclCommInitRank failed")
     with pytest.raises(HostsUpdatedInterrupt), Rank(1).detecting_lost_workers():  # others come: nothing is lost
         raise HostsUpdatedInterrupt(skip_sync=False)
+
+
+def on_device(state):
+    """Whether the numbers of a commit are tensors; counters are always on the host."""
+    return any(tf.is_tensor(copy) for copy in state._committed[1])
+
+
+@pytest.mark.parametrize(("spare", "on_gpu"), [(10**9, True), (0, False)])
+def test_commits_stay_on_a_gpu_that_has_room(monkeypatch, spare, on_gpu):
+    monkeypatch.setattr(runtime, "spare_gpu_memory", lambda: spare)
+    glow = random_glow(channels=1)
+    state = ElasticState(workers.Workers(), lambda: Trainer(glow))
+    state.trainer, x = Trainer(glow), random_images(glow.config, 2)
+    state.save()  # before a step, whose memory is not known yet
+    assert not on_device(state)
+    state.trainer.step(x)
+    state.save()
+    assert on_device(state) == on_gpu
+    kept = [np.array(variable) for variable in state.trainer.saved_variables()]
+    for _ in range(2):  # a copy survives the steps after a restore, too
+        state.trainer.step(x)
+        state.restore()
+        assert state.trainer.state.step == 1
+        for variable, value in zip(state.trainer.saved_variables(), kept, strict=True):
+            np.testing.assert_array_equal(variable, value)
