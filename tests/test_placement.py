@@ -66,7 +66,7 @@ def hot_path(glow: glow_tf.Glow) -> dict[str, tuple[Any, ...]]:
     trainer = glow_tf.Trainer(glow)
     y = label if config.ycond else None
     numbers = [tf.constant(0, tf.int64), tf.constant(0, tf.int64), tf.constant(0.1, tf.float64)]
-    step = (x, y, None, *numbers, tf.zeros([2], tf.float64), tf.constant(value=True))
+    step = (x, y, None, None, *numbers, tf.zeros([2], tf.float64), tf.constant(value=True))
     traced = {
         "log_prob": lambda: glow.functions.log_prob(x, label, noise),
         "encode": lambda: glow.functions.to_flat(noise, label),
