@@ -24,6 +24,7 @@ RUNS: dict[str, tuple[int, dict[str, Any]]] = {  # steps and settings
     "adam": (1, {"optimizer": "adam"}),
     "adam2": (1, {"optimizer": "adam2"}),
     "adam2 fp16": (1, {"optimizer": "adam2", "compression": "fp16"}),
+    "context": (5, {"context": "downsampled:4"}),
 }
 
 
@@ -40,13 +41,15 @@ class Images:
         return self.x[0], self.y
 
 
-def start(workers: distributed.Workers, **settings: Any) -> Trainer:
+def start(workers: distributed.Workers, context: str = "none", **settings: Any) -> Trainer:
     """The trainer of this rank before its first step. Every rank has other weights until it gets rank 0's."""
     config = TrainConfig(
         n_train=5 * BATCH, n_batch_train=BATCH // workers.size, epochs_warmup=1, anchor_size=8, polyak_epochs=10,
         **settings,
     )  # fmt: skip
-    glow = glow_tf.Glow(glow_tf.GlowConfig(**MODEL | {"n_levels": 2}, channels=1), seed=3 + workers.rank)
+    glow = glow_tf.Glow(
+        glow_tf.GlowConfig(**MODEL | {"n_levels": 2}, channels=1, context=context), seed=3 + workers.rank
+    )
     setup.initialize(glow, config, Images(), workers)
     return Trainer(glow, config, workers)
 

@@ -45,6 +45,7 @@ def test_two_ranks_are_one_process_with_both_batches(tmp_path, one_process):
     two = run_ranks(2, tmp_path, *ranks.RUNS)
     assert len(one_process["losses"]) == 20
     assert_near(one_process, two["adamax"], "float32")
+    assert_near(ranks.take_steps("context", Workers()), two["context"], "float32")
     # One process sees each rank's gradient as the change of a first moment.
     trainer = ranks.start(Workers(), optimizer="adam")
     first_moments = {name: trainer.optimizer.slots[f"{name}/m1"] for name in trainer.variables}
