@@ -30,9 +30,11 @@ def export_saved_model(glow: Glow, folder: str | Path, *, weights: str = "") -> 
         sample        n, label, temperature, seed -> images [n, H, W, C], finite [n]
 
     with images uint8 [N, H, W, C]; latents in the order of `flatten_latents`; label int32 [N], which models without
-    classes ignore (it may be empty); n and seed int32 numbers; temperature a number. Latents, temperature and
-    likelihoods are float32, or float64 where the model's `precision` is. The values are those of `glow` itself, to
-    rounding: of `encode`, of `sample` with the same seed, and of `log_prob` with the noise
+    classes ignore (it may be empty); n and seed int32 numbers; temperature a number. A model that is given a context
+    takes `context` [N, H, W, C'] everywhere, and where it is made of images there is `context`: images -> context [N,
+    H, W, C']. Latents, contexts, temperature and likelihoods are float32, or float64 where the model's `precision` is.
+    The values are those of `glow` itself, to rounding: of `encode`, of `sample` with the same seed, and of `log_prob`
+    with the noise
     `glow.draw_noise(x.shape, [seed, 0])`.
 
     All weights are constants, folded once, with the inverses of the 1x1 convolutions (see frozen.py). config.json is

@@ -184,3 +184,37 @@ def test_what_is_no_number_for_the_model_is_refused(value):
     """JSON has all of these; 10**400 is a whole number beyond all floats."""
     with pytest.raises(ValueError, match=r"seed: .* is not a number"):
         number("seed", value, 0, 1)
+
+
+def test_a_picture_s_context_is_kept_and_answered():
+    from glow_tf.serving.demo.actions import Actions
+
+    model = random_glow(channels=3, image_size=8, context="grayscale")
+    editor, (x, other) = Editor(model), random_images(model.config, 2)
+    context = editor.context(x)
+    assert context is not None and context.shape == (8, 8, 1)
+    latents = editor.encode(x)
+    np.testing.assert_array_equal(editor.picture(latents, context=context), x)
+    np.testing.assert_array_equal(editor.shown(context)[..., 0], editor.shown(context)[..., 1])
+    wanted = model.sample(3, temperature=0.7, seed=2, context=np.repeat(context[None], 3, 0))
+    np.testing.assert_array_equal(editor.sample(3, 0.7, None, 2, context), wanted)
+    actions = Actions(editor, Uploads(model.config, eyes=None), np.stack([x, other]))
+    with pytest.raises(ValueError, match="First open a picture"):
+        actions.sample(0.7, "every class in turn", 0, None)
+    opened = actions._opened(x)
+    np.testing.assert_array_equal(opened[3], context)
+    assert "data:image/png" in opened[4]
+    assert actions.sample(0.7, "every class in turn", 0, context)[1].context is context
+    assert "data:image/png" in actions.show(opened[0], None, context, 0)[0]
+    assert Editor(random_glow()).context(random_images(random_glow().config, 1)[0]) is None
+
+
+def test_the_page_of_a_conditional_model(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    from glow_tf.serving.demo.page import build
+
+    for kind, shown in (("grayscale", True), ("none", False)):
+        model = random_glow(image_size=8, context=kind)
+        page = build(Editor(model), Uploads(model.config, eyes=None), random_images(model.config, 2), "title")
+        visible = {block.elem_id: block.visible for block in page.blocks.values() if getattr(block, "elem_id", None)}
+        assert visible["context"] is shown
