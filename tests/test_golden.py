@@ -36,10 +36,18 @@ def report_worst(record_testsuite_property):
         )
 
 
-@pytest.fixture(scope="module", params=names("parity"))
+COMPILED = ("invconv_affine_learntop",)  # by XLA too, which all would take long
+
+
+@pytest.fixture(
+    scope="module",
+    params=[*((name, False) for name in names("parity")), *((name, True) for name in COMPILED)],
+    ids=lambda param: f"{param[0]}{', XLA' * param[1]}",
+)
 def parity(request):
-    case = Case(request.param)
-    return case, case.load()
+    name, jit = request.param
+    case = Case(name)
+    return case, case.load(jit=jit)
 
 
 def test_likelihood(parity):
@@ -116,10 +124,10 @@ def test_data_dependent_initialisation(name):
     assert_golden("bits", bits, case["init_bits_x"], "bits_x of the initialising pass")
 
 
-@pytest.mark.parametrize("name", names("train"))
-def test_training(name):
+@pytest.mark.parametrize(("name", "jit"), [*((name, False) for name in names("train")), ("train_adamax", True)])
+def test_training(name, jit):
     case = Case(name)
-    glow, end = case.load("start"), case.load("end")
+    glow, end = case.load("start", jit=jit), case.load("end")
     settings = {key: case.settings[key] for key in ("optimizer", "beta1", "weight_decay", "polyak_epochs")}
     trainer = glow_tf.Trainer(glow, {**settings, "train_its": case.settings["train_its"]})
     shadows = case.load("start", average=True).named_variables()

@@ -102,7 +102,7 @@ def load_openai_checkpoint(
       prefix: path of the checkpoint without `.index`, e.g. logs/model_best_loss.ckpt.
       config: the configuration it was trained with.
       average: take the Polyak averages that the checkpoint holds, not the weights themselves.
-      **options: memory, precision and seed of Glow.
+      **options: memory, precision, seed and jit of Glow.
 
     Raises:
       CheckpointError: no such checkpoint, it is damaged, or it lacks variables of this configuration, has others, or

@@ -125,6 +125,28 @@ def test_mcmc_over_latents_finds_the_posterior():
     np.testing.assert_array_equal(run()[0], chain)
 
 
+def test_mcmc_compiled_by_xla():
+    """The whole chain is one program: HMC over images, with the model's gradient in it."""
+    distribution = GlowDistribution(model())
+    kernel = tfp.mcmc.HamiltonianMonteCarlo(distribution.log_prob, step_size=0.002, num_leapfrog_steps=3)
+    start = distribution.sample(2, seed=[1, 2])
+
+    @tf.function(autograph=False, jit_compile=True)
+    def run():
+        return tfp.mcmc.sample_chain(
+            8,
+            start,
+            kernel=kernel,
+            trace_fn=lambda _, results: (results.is_accepted, results.accepted_results.target_log_prob),
+            seed=[3, 4],
+        )
+
+    chain, (accepted, log_prob) = run()
+    assert np.mean(accepted) > 0.5
+    assert np.all(chain[-1] != start)
+    assert_near("log_prob", log_prob, distribution.log_prob(chain), BIJECTORS["float32 samples"])
+
+
 def test_mcmc_over_images():
     """Langevin steps, by TransformedTransitionKernel in the latents of the distribution's own event-space bijector."""
     distribution = GlowDistribution(model())
