@@ -34,6 +34,7 @@ def tasks(*, quick: bool) -> list[dict[str, Any]]:
     for precision in ("float32", "bfloat16"):
         rows += [{"memory": m, "precision": precision, "depth": depth} for m in ("store", "checkpoint", "reversible")]
         rows += [{"task": t, "precision": precision, "depth": depth} for t in ("decode", "encode")]
+    rows += [{"memory": m, "depth": depth, "jit": True} for m in ("store", "checkpoint", "reversible")]
     depths = DEPTHS[:2] if quick else DEPTHS
     rows += [{"memory": m, "depth": d, "repeats": 2} for m in ("store", "checkpoint", "reversible") for d in depths]
     return rows
@@ -57,7 +58,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
 def name(row: dict[str, Any]) -> str:
     """What a row measures, in words."""
     what = f"train {row['memory']}" if row["task"] == "train" else row["task"]
-    return f"{what}, {row['precision']}, K={row['depth']}"
+    return f"{what}, {row['precision']}{', XLA' * row['jit']}, K={row['depth']}"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -97,7 +98,7 @@ def main() -> None:
     parser.add_argument("--chart", type=Path, help="memory and time against depth, as a PNG (needs matplotlib)")
     args = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    defaults = {"task": "train", "memory": "reversible", "precision": "float32", "device": args.device}
+    defaults = {"task": "train", "memory": "reversible", "precision": "float32", "jit": False, "device": args.device}
     for task in tasks(quick=args.quick):
         task = {**defaults, **task}
         if args.only in name(task):
@@ -107,7 +108,7 @@ def main() -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(rows, indent=1) + "\n")
     if args.chart:
-        float32 = [row for row in rows if row["precision"] == "float32" and row["task"] == "train"]
+        float32 = [row for row in rows if row["precision"] == "float32" and row["task"] == "train" and not row["jit"]]
         chart(float32, args.chart)
 
 

@@ -17,6 +17,7 @@ DEFAULTS = {
     "task": "train",  # train (a step with adamax and Polyak average) | decode | encode (with log_prob)
     "memory": "reversible",
     "precision": "float32",
+    "jit": False,
     "image_size": 32,
     "n_levels": 3,
     "depth": 32,
@@ -74,7 +75,7 @@ def measure(task: dict[str, Any], started: float) -> dict[str, Any]:
 
     fields = ("image_size", "n_levels", "depth", "width", "flow_coupling")
     config = glow_tf.GlowConfig(**{field: task[field] for field in fields}, learntop=True)
-    glow = glow_tf.Glow(config, memory=task["memory"], precision=task["precision"])
+    glow = glow_tf.Glow(config, memory=task["memory"], precision=task["precision"], jit=task["jit"])
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, [task["batch"], *config.image_shape], dtype=np.uint8)
     noise = rng.random(x.shape, dtype=np.float32) / config.n_bins
