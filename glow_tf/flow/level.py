@@ -101,7 +101,7 @@ class Level:
         context = checked_context(self.name, self.coupling.context_channels, context, start)
         step = kind(self.coupling, Arithmetic.of(compute_dtype or self.compute_dtype), context)
         steps = folded.steps
-        if self.jit or runtime.uses_gpu():  # folded once for all steps: fewer kernels, and more memory
+        if runtime.uses_gpu():  # folded once for all steps: fewer kernels, and more memory
             steps = step.prepare(steps, start)
         options = {"differentiable": self.differentiable, "jit": self.jit}
         end, log_det = scan(step, steps, start, segments, probe=probe, **options)

@@ -68,7 +68,7 @@ def main() -> None:
     print("| model | form | runs by | kernels a flow step: forward | backward | a training step | waits of the host |")
     print("|---|---|---|---|---|---|---|")
     for model in MODELS:
-        for form, jit in (("CPU", False), ("GPU", False), ("GPU", True)):
+        for form, jit in (("CPU", False), ("CPU", True), ("GPU", False), ("GPU", True)):
             found = counts(model, args.memory, jit=jit, gpu=form == "GPU")
             print(f"| {model} | {form} | {'XLA' if jit else 'executor'} | {found['forward']:.0f} |"
                   f" {found['backward']:.0f} | {found['step']:,} | {found['waits']} |", flush=True)  # fmt: skip

@@ -42,7 +42,8 @@ def test_of_the_executor(monkeypatch, memory):
 
 
 @pytest.mark.parametrize("memory", XLA)
-def test_of_xla(memory):
+def test_of_xla(monkeypatch, memory):
+    monkeypatch.setattr(runtime, "uses_gpu", lambda: True)
     level = random_glow(memory=memory, jit=True, **MODEL).levels[0]
     assert_no_more(by_xla(level, (2, 4, 4, 12), memory), XLA[memory])
 
