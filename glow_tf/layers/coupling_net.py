@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from glow_tf.layers.actnorm import normalizing_weights
-from glow_tf.layers.base import Part, Weights, normal, scale_of
+from glow_tf.layers.base import Part, Weights, scale_of, zeros
 from glow_tf.layers.conv import (
     TAPS,
     NormedConv,
@@ -62,7 +62,9 @@ class CouplingNet(Part):
 
     With context_channels=B there is a context c [N, H, W, B] besides: the first layer is conv3x3(x) + c W_c for every
     pixel, before its actnorm. It is one product with B more columns. 1x1 is enough, because the context's neighbourhood
-    is in it already (see context.py), and costs a ninth of a convolution over the concatenated channels.
+    is in it already (see context.py), and costs a ninth of a convolution over the concatenated channels. W_c starts at
+    zero: at first a conditional network is the unconditional one, whatever the context is. (From random W_c the digits'
+    classes are learned with 0.08 bits/dim more on images that were not trained on.)
 
     The original interleaves the last convolution's outputs where there are several per channel (shift, scale, shift,
     scale, ...). The weights are stored so, but h has them in `groups` (all shifts, then all scales): that costs nothing
@@ -92,7 +94,7 @@ class CouplingNet(Part):
         self.add_part("l_2", NormedConv, [width, width])
         self.add_part("l_last", ZeroConv, width, channels_out)
         if context_channels:
-            self.add_weight("context", [context_channels, width], normal)
+            self.add_weight("context", [context_channels, width], zeros)
 
     def fold(self, weights: Weights, height: int, width: int) -> Folded:
         """The weights as the three matrix products on images of height x width use them; stacked or not."""
