@@ -14,6 +14,7 @@ from typing import Any
 PERMUTATIONS = ("reverse", "shuffle", "invconv")
 COUPLINGS = ("additive", "affine")
 CONTEXTS = ("none", "label", "grayscale", "downsampled:N", "left_half")
+_FEATURES = 32  # of a context at every level, or as many as the coupling networks have, if those are fewer
 _EMBEDDED = 16  # channels of a class's embedding, unless context_channels says another number
 
 
@@ -164,6 +165,11 @@ class GlowConfig:
     def context_from_image(self) -> bool:
         """Whether the context is made of the image itself."""
         return self.context not in ("none", "label")
+
+    @property
+    def context_features(self) -> int:
+        """Channels of what every level is given of the context; 0 without one."""
+        return min(_FEATURES, self.width) if self.context_channels else 0
 
     @property
     def context_given(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,15 +14,17 @@ import tensorflow as tf
 
 from glow_tf.config import GlowConfig
 from glow_tf.flow import quantization
+from glow_tf.flow.budget import Demand
 from glow_tf.flow.functions import ModelFunctions
 from glow_tf.flow.jit import check_jit
 from glow_tf.flow.level import FlowLevel
-from glow_tf.flow.memory import MEMORY, Memory
+from glow_tf.flow.memory import MEMORY, Memory, check_fits, parse_memory
 from glow_tf.flow.multiscale import Encoding, MultiScaleFlow
+from glow_tf.flow.room import choose, device_room
 from glow_tf.inputs import check_context, check_images, check_labels, check_latents
 from glow_tf.interface import ImageModel
 from glow_tf.latents.flatten import flatten_latents
-from glow_tf.layers.context import FEATURES, ContextEncoder
+from glow_tf.layers.context import ContextEncoder
 from glow_tf.layers.conv import ZeroLinear
 from glow_tf.layers.prior import TopPrior
 from glow_tf.layers.products import Arithmetic
@@ -43,7 +46,9 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
 
     Args:
       config: a GlowConfig, or a dict of its fields.
-      memory: what training keeps for the gradient: "store", "checkpoint" or "reversible" (see memory.py).
+      memory: what training keeps for the gradient: "store", "checkpoint" or "reversible"; a number of bytes, such as
+        "6GiB", that the process may take with a Trainer: as much as fits in them; "auto": as much as fits into the
+        device; or every level's segments (see memory.py).
       precision: "float32"; "tf32" lets GPUs round the operands of the coupling networks' matrix products to TF32 for
         likelihoods and training; "bfloat16" runs the coupling networks' matrix products in bfloat16 for likelihoods and
         training, and all else in float32, also encoding and decoding, which stay exact; "float64" is for checking.
@@ -60,7 +65,7 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
     def __init__(
         self,
         config: GlowConfig | Mapping[str, Any],
-        memory: str = "reversible",
+        memory: Memory = "reversible",
         precision: str = "float32",
         seed: int = 0,
         *,
@@ -68,8 +73,7 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
     ):
         super().__init__(name="glow")
         self.config = config if isinstance(config, GlowConfig) else GlowConfig.from_dict(config)
-        if memory not in MEMORY:
-            raise ValueError(f"memory={memory!r}: allowed are {', '.join(MEMORY)}")
+        check_fits(parse_memory(memory) if isinstance(memory, str) else memory, self.config.n_levels, self.config.depth)
         if precision not in _PRECISIONS:
             raise ValueError(f"precision={precision!r}: allowed are {', '.join(_PRECISIONS)}")
         check_jit(jit, precision)
@@ -83,7 +87,7 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
             "compute_dtype": self.compute_dtype,
             "jit": jit,
         }
-        given: dict[str, Any] = {"context_channels": min(FEATURES, config.width) if config.context_channels else 0}
+        given: dict[str, Any] = {"context_channels": config.context_features}
         channels = [config.level_shape(level)[2] for level in range(config.n_levels)]
         self.levels = [
             FlowLevel(config.depth, c, config.width, name=f"level_{i}", **step, **given, **part)
@@ -102,10 +106,31 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
             self.encoder = ContextEncoder(*sizes, n_y=classes, name="context", **part)
         self.initialized = tf.Variable(initial_value=False, trainable=False, name="initialized")
         self._functions: ModelFunctions | None = None
+        self._chosen: dict[tuple[str, int], Memory] = {}
         # once, so for the size that it has: known sizes make a smaller graph
         self._traced_initialize = tf.function(self._initialize, autograph=False)
 
     # Likelihood
+
+    def memory_for(self, batch: int | None) -> Memory:
+        """What `memory` comes to for a batch of so many images; of an unknown number, nothing is kept.
+
+        The choice is made once for each size.
+
+        Raises:
+          MemoryBudgetError: a training step does not fit.
+        """
+        asked = self.memory
+        if not isinstance(asked, str) or asked in MEMORY:
+            return asked
+        if batch is None:
+            return "reversible"
+        if (asked, batch) not in self._chosen:
+            choice = choose(Demand(self.config, batch, self.precision), asked, device_room())
+            if choice.warning:
+                warnings.warn(choice.warning, stacklevel=2)
+            self._chosen[asked, batch] = choice.memory
+        return self._chosen[asked, batch]
 
     def losses(
         self,
@@ -129,7 +154,7 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
           classifier); pred_error: 1 where the classifier is wrong (1 without one); each [N].
         """
         noise = self._noise_for(x, None) if noise is None else noise
-        return self.losses_of(x, y, noise, memory or self.memory, context=context)[0]
+        return self.losses_of(x, y, noise, memory or self.memory_for(x.shape[0]), context=context)[0]
 
     def losses_of(
         self,

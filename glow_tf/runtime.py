@@ -7,6 +7,7 @@ import ctypes
 import os
 import platform
 import re
+import resource
 import signal
 import threading
 from collections.abc import Mapping
@@ -25,6 +26,10 @@ _LAUNCHERS = (
     ("PMI_RANK", "PMI_SIZE"),
     ("PMIX_RANK", "PMIX_SIZE"),
 )
+# Processes of the job on this machine: Horovod's own launcher, Open MPI, MPICH and Intel MPI.
+_LOCAL_SIZES = ("HOROVOD_LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
+# Address space that TensorFlow's code, graphs and threads take beside its allocator's: 1.5 GiB was seen.
+_OTHER_ADDRESSES = 7 * 2**28
 
 
 def check_tensorflow() -> None:
@@ -61,7 +66,10 @@ def keep_freed_memory() -> bool:
       Whether it had an effect on malloc: that needs glibc and few cores.
     """
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
-    os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(host_memory_limit() // 2**20))  # its own limit is 64 GiB
+    limit, addresses = host_memory_limit(), address_space_limit()
+    if addresses is not None:  # it asks for regions far larger than what it needs now, and would leave none to others
+        limit = min(limit, max(addresses - _OTHER_ADDRESSES, addresses // 4))
+    os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(limit // 2**20))  # its own limit is 64 GiB
     if platform.libc_ver()[0] != "glibc" or len(os.sched_getaffinity(0)) > _FEW_CORES:
         return False
     return ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1) == 1
@@ -75,17 +83,68 @@ def host_memory_limit(root: Path = Path("/")) -> int:
     Args:
       root: where proc and sys are.
     """
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *(limit for limit, _ in _groups(root))])
+
+
+def host_memory_free(root: Path = Path("/")) -> int:
+    """Bytes that this process may still take: of the machine, of every control group, and of its address space.
+
+    What is used for the contents of files counts as free where the system gives it up when it is asked for.
+
+    Args:
+      root: where proc and sys are.
+    """
+    free = [limit - used for limit, used in _groups(root)]
+    with contextlib.suppress(OSError, KeyError):
+        free.append(_kilobytes(root / "proc/meminfo")["MemAvailable"])
+    if (addresses := address_space_limit()) is not None:
+        with contextlib.suppress(OSError, KeyError):
+            free.append(addresses - _kilobytes(root / "proc/self/status")["VmSize"])
+    return max(0, min(free, default=host_memory_limit(root)))
+
+
+def resident_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that this process holds; 0 where the system does not say."""
+    with contextlib.suppress(OSError, KeyError):
+        return _kilobytes(root / "proc/self/status")["VmRSS"]
+    return 0
+
+
+def address_space_limit() -> int | None:
+    """What `ulimit -v` allows, in bytes; None where it is unlimited."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def local_processes(environ: Mapping[str, str] = os.environ) -> int:
+    """How many processes of this job the launcher started on this machine."""
+    return next((int(environ[name]) for name in _LOCAL_SIZES if environ.get(name, "").isdigit()), 1) or 1
+
+
+def _kilobytes(path: Path) -> dict[str, int]:
+    """The sizes in a file of lines such as "MemAvailable: 17 kB", in bytes."""
+    found = re.findall(r"^(\w+):\s+(\d+) kB$", path.read_text(), re.MULTILINE)
+    return {name: int(number) * 1024 for name, number in found}
+
+
+def _groups(root: Path) -> list[tuple[int, int]]:
+    """(limit, use that cannot be given up) in bytes of every control group with a limit that this process is in."""
     try:
         groups = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:  # another system than Linux
-        groups = []
+        return []
+    found = []
     for line in groups:
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
-            mounts, name = ["memory"], "memory.limit_in_bytes"
+            mounts, limit, used, files = (
+                ["memory"],
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+                "total_inactive_file",
+            )
         elif not controllers:
-            mounts, name = ["", "unified"], "memory.max"
+            mounts, limit, used, files = ["", "unified"], "memory.max", "memory.current", "inactive_file"
         else:
             continue
         group = Path(
@@ -93,9 +152,14 @@ def host_memory_limit(root: Path = Path("/")) -> int:
         )  # as the host has it: inside a container there may be no such folder, only the top
         for mount in mounts:
             for folder in (group, *group.parents):
+                top = root / "sys/fs/cgroup" / mount / folder
                 with contextlib.suppress(OSError, ValueError):  # no such file; "max"
-                    limits.append(int((root / "sys/fs/cgroup" / mount / folder / name).read_text()))
-    return min(limits)
+                    most, taken = int((top / limit).read_text()), 0
+                    with contextlib.suppress(OSError, ValueError):
+                        statistics = dict(line.split() for line in (top / "memory.stat").read_text().splitlines())
+                        taken = int((top / used).read_text()) - int(statistics.get(files, 0))
+                    found.append((most, taken))
+    return found
 
 
 def prepare_gpus(*, tf32: bool) -> None:

@@ -370,7 +370,10 @@ def test_configuration_as_a_dict():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"memory": "none"}, "memory='none': allowed are store, checkpoint, reversible"),
+        (
+            {"memory": "none"},
+            "memory is 'none'; allowed are auto, a size such as 6GiB or 500MB, store, checkpoint, reversible",
+        ),
         ({"precision": "float16"}, "precision='float16': allowed are float32, tf32, bfloat16, float64"),
     ],
 )

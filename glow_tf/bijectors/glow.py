@@ -91,7 +91,8 @@ class GlowBijector(OneEvaluationBijector):
         return self._apply(self.model.functions.from_flat, x, 1, **kwargs)
 
     def inverse_and_log_det(self, y: tf.Tensor, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        to_flat = functools.partial(self.model.functions.to_flat, memory=self.model.memory)
+        images = None if y.shape.rank is None else y.shape[:-3].num_elements()
+        to_flat = functools.partial(self.model.functions.to_flat, memory=self.model.memory_for(images))
         return self._apply(to_flat, y, 3, **kwargs)
 
     def _apply(

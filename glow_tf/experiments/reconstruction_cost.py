@@ -12,7 +12,7 @@ from typing import Any
 
 from glow_tf.experiments import charts
 from glow_tf.experiments.study import Run, Study
-from glow_tf.training.config import MEMORIES
+from glow_tf.flow.memory import MEMORY
 
 ABOUT = "memory and time of a training step against depth: store, checkpoint, reversible"
 SOURCE = "Glow, section 2"
@@ -37,7 +37,7 @@ def conclude(study: Study) -> dict[str, Any]:
     """Measures what OUT/measured.json does not hold yet, and draws memory and time against depth."""
     path = study.out / "measured.json"
     rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
-    wanted = [(memory, depth) for depth in _DEPTHS[study.scale] for memory in MEMORIES]
+    wanted = [(memory, depth) for depth in _DEPTHS[study.scale] for memory in MEMORY]
     begin, first = time.monotonic(), len(rows)
     for i, (memory, depth) in enumerate(wanted[first:], start=1):
         task = {**_MODEL[study.scale], "memory": memory, "depth": depth}
@@ -50,7 +50,7 @@ def conclude(study: Study) -> dict[str, Any]:
     drawn, panels = charts.figure(2, height=3.4)
     found: dict[str, Any] = {}
     for axis, key, title in zip(panels, ("mib", "seconds"), ("peak memory, MiB", "seconds a step"), strict=True):
-        for memory in MEMORIES:
+        for memory in MEMORY:
             points = {row["depth"]: row[key] for row in rows if row["memory"] == memory}
             axis.plot(list(points), list(points.values()), "o-", label=memory)
             found.setdefault(memory, {})[f"{title}, K={max(points)}"] = points[max(points)]

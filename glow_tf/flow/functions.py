@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from glow_tf.flow.memory import Memory, spelled
 from glow_tf.flow.multiscale import MultiScaleFlow
 from glow_tf.latents.flatten import flatten_latents, unflatten_latents
 
@@ -58,7 +59,7 @@ class ModelFunctions:
         return self._call("logits", function, [self._uint8, self._continuous], context, images, noise)
 
     def to_flat(
-        self, x: tf.Tensor, label: tf.Tensor, memory: str = "reversible", context: tf.Tensor | None = None
+        self, x: tf.Tensor, label: tf.Tensor, memory: Memory = "reversible", context: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """(flat latents, log_det [N] in nats); `memory` is the gradient's strategy."""
 
@@ -66,7 +67,7 @@ class ModelFunctions:
             encoding = self.model.to_latents(x, label, memory, context=context)
             return flatten_latents(encoding.eps), encoding.log_det
 
-        return self._call(f"to_flat, {memory}", function, [self._continuous, self._label], context, x, label)
+        return self._call(f"to_flat, {spelled(memory)}", function, [self._continuous, self._label], context, x, label)
 
     def from_flat(
         self, flat: tf.Tensor, label: tf.Tensor, context: tf.Tensor | None = None

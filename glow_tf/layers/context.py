@@ -11,8 +11,6 @@ from glow_tf.layers.base import Part, Weights, zeros
 from glow_tf.layers.conv import conv3x3
 from glow_tf.layers.squeeze import squeeze2x2
 
-FEATURES = 32  # channels at every level, or as many as the coupling networks have, if those are fewer
-
 
 class ContextEncoder(Part):
     """Makes of a context [N, H, W, C] one map of features for every level, [N, H / 2^(i + 1), W / 2^(i + 1), F].

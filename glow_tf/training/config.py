@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from glow_tf.config import ConfigError
+from glow_tf.flow.memory import AUTO, parse_memory
 
-MEMORIES = ("store", "checkpoint", "reversible")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 _TYPES: dict[str, Any] = {"bool": bool, "int": int, "float": (int, float)}
 _BOUNDS = {
@@ -36,7 +36,8 @@ def _setting(group: str, text: str, *, default: Any, **allowed: Any) -> Any:
       group: of --help.
       text: what it is, for --help.
       default: its value where none is given.
-      **allowed: `choices`, or bounds: `least` and `most` are allowed values themselves, `above` and `below` are not.
+      **allowed: `choices`; bounds: `least` and `most` are allowed values themselves, `above` and `below` are not; or
+        `check`, which raises ConfigError.
     """
     return dataclasses.field(default=default, metadata={"group": group, "help": text, **allowed})
 
@@ -95,10 +96,11 @@ class TrainConfig:
 
     memory: str | None = _setting(
         OPTIMISATION,
-        "gradient memory strategy: store all activations, checkpoint the steps' inputs, or keep none and invert the"
-        " steps (reversible, the default)",
+        "what is kept for the gradient: as many activations as fit into this device (auto, the default) or into"
+        " a SIZE such as 6GiB, all (store), the steps' inputs (checkpoint), or nothing, and steps are inverted"
+        " (reversible); or what config.json of another run says",
         default=None,
-        choices=MEMORIES,
+        check=parse_memory,
     )
     precision: str = _setting(OPTIMISATION, "precision of the coupling networks", default="float32", choices=PRECISIONS)
     jit: str = _setting(
@@ -135,8 +137,8 @@ class TrainConfig:
     skip_corrupt: bool = _setting(DATA, "skip damaged images with a warning instead of stopping", default=False)
     on_nan: str = _setting(
         OPTIMISATION,
-        "after a step whose loss or gradient is not finite, or with a 1x1 convolution close to singular: stop, skip its"
-        " update, or rollback to the last checkpoint with half the learning rate",
+        "after a step whose loss or gradient is not finite, with a 1x1 convolution close to singular, or with an input"
+        " that is not recovered: stop, skip its update, or rollback to the last checkpoint with half the learning rate",
         default="stop",
         choices=("stop", "skip", "rollback"),
     )
@@ -191,12 +193,11 @@ class TrainConfig:
         return self.lr * min(1.0, n_processed / warmup) if warmup else self.lr
 
     def resolve_memory(self) -> str:
-        """The gradient memory strategy: `memory`; if None, store where gradient_checkpointing is 0, else reversible.
+        """What is asked for: `memory`; if None, store where gradient_checkpointing is 0, else auto.
 
-        OpenAI's default (1) asks for saving memory, and the reversible way saves the most. On a command line
-        that names --gradient_checkpointing 1, `memory` is checkpoint.
+        On a command line that names --gradient_checkpointing 1, `memory` is checkpoint.
         """
-        return self.memory or ("reversible" if self.gradient_checkpointing else "store")
+        return self.memory or (AUTO if self.gradient_checkpointing else "store")
 
 
 def check_field(field: dataclasses.Field[Any], value: Any) -> None:
@@ -209,6 +210,8 @@ def check_field(field: dataclasses.Field[Any], value: Any) -> None:
         raise ConfigError(f"{name} is {value!r}; it must be {kind.replace(' | None', '')}")
     if "choices" in allowed and value not in allowed["choices"]:
         raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(map(str, allowed['choices']))}")
+    if "check" in allowed:
+        allowed["check"](value)
     bounds = {bound: allowed[bound] for bound in _BOUNDS if bound in allowed}
     if not all(_BOUNDS[bound][1](value, limit) for bound, limit in bounds.items()):
         wanted = " and ".join(f"{_BOUNDS[bound][0]} {limit}" for bound, limit in bounds.items())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.flow.scan import UNRECOVERED
 from glow_tf.layers.invertible_conv import SINGULAR, InvertibleConv1x1, InvertibleConv1x1LU
 from glow_tf.layers.tensors import slice_step
 from glow_tf.model import Glow
@@ -40,6 +41,11 @@ def describe(numbers: Mapping[str, float]) -> str:
         what += (
             f", and the condition number of a 1x1 convolution {numbers['condition']:.3g},"
             f" where {SINGULAR:.0e} counts as singular"
+        )
+    if not numbers["recovery_error"] < UNRECOVERED:
+        what += (
+            f", and a level's input was recovered with a relative error of {numbers['recovery_error']:.3g}, where"
+            f" {UNRECOVERED:.3g} counts as lost (--memory checkpoint or store keeps inputs)"
         )
     return what
 

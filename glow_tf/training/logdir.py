@@ -19,7 +19,7 @@ EXIT_FILE = "exit_code"  # of the run in this folder: horovodrun turns every cod
 _FREE = {
     "verbose", "logdir", "data_dir", "image_dir", "fmap", "pmap", "epochs", "steps", "resume",
     "checkpoint_minutes", "checkpoint_steps", "commit_steps", "skip_corrupt", "inference", "jit",
-    "deterministic",
+    "deterministic", "memory", "gradient_checkpointing",
 }  # fmt: skip
 _OUTPUTS = ("train.*", "test.*", "epoch_*_sample_*.png", "samples", "events", "checkpoints", "model", EXIT_FILE)
 
@@ -56,6 +56,14 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, OSError, RecursionError):
         pass
     raise TrainError(f"{path} is not the configuration of a run")
+
+
+def recorded_memory(logdir: Path, config: TrainConfig) -> str | None:
+    """What the run in `logdir` keeps for the gradient, where it was asked for the same; None where there is none."""
+    held = read_config(logdir)
+    if held is None or held["train"].get("dry_run") or held["train"].get("memory") != config.memory:
+        return None
+    return held.get("memory")
 
 
 def check_claim(logdir: Path, config: Mapping[str, Any], *, resume: bool) -> bool:

@@ -15,12 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 from data_loaders.progress import Progress, duration
+from glow_tf.flow.memory import in_words
 from glow_tf.storage.files import StorageError, append, write_text
 from glow_tf.training.state import TrainState
 from glow_tf.training.trainer import Trainer
 
 _METRICS = {"loss": "loss", "bits_x": "bits_x", "bits_y": "bits_y", "pred_loss": "pred_error"}  # their names : ours
-_COLUMNS = ("epoch", "n_processed", "n_images", "train_time", "skipped", *_METRICS)
+_COLUMNS = ("epoch", "n_processed", "n_images", "train_time", "skipped", *_METRICS, "recovery_error")
 
 
 class ResultLog:
@@ -44,6 +45,7 @@ class ResultLog:
         if not lines:
             lines = [json.dumps(dict(header)) + "\n"]
         rows = self._table.read_text().split("\n")[:-1] if self._table.exists() else []  # whole ones
+        rows = [row + "," * (len(_COLUMNS) - 1 - row.count(",")) for row in rows]  # of a run of an earlier version
         short = [_row(json.loads(line)) for line in lines[1:]]  # a run of an earlier version has these only
         self._last = lines[-1]
         write_text(path, "".join(lines))
@@ -53,6 +55,8 @@ class ResultLog:
     def log(self, metrics: Mapping[str, float], **counters: Any) -> None:
         """Appends a line, through to the disk: no checkpoint may be ahead of the log.
 
+        Only the .csv has metrics that OpenAI's code did not.
+
         Raises:
           StorageError: it cannot be written now; `settle` tries again.
         """
@@ -60,7 +64,7 @@ class ResultLog:
         line = json.dumps({**counters, **{name: f"{value:.4f}" for name, value in values.items()}}) + "\n"
         if line != self._last:  # a run that was stopped after its last checkpoint evaluates once more
             self._waiting[self._path] += line
-            self._waiting[self._table] += _row({**counters, **values}) + "\n"
+            self._waiting[self._table] += _row({**metrics, **counters, **values}) + "\n"
             self._last = line
         self.settle()
 
@@ -163,7 +167,7 @@ class RunLogger:
             f"{data_name}: {weights:,} weights, {trainer.workers.size} worker(s) with {batch} images a step,"
             f" {trainer.train_its} steps an epoch; from {start} to step {total}; logs in {self._logdir}"
         )
-        self.say(f"{_device()}; {trainer.config.precision}, memory {trainer.config.resolve_memory()}")
+        self.say(f"{_device()}; {trainer.config.precision}, memory {in_words(trainer.glow.memory)}")
         if self._state.step >= total:
             self.say("the run is complete; a larger --epochs or --steps would continue it")
         optimizer = trainer.optimizer
@@ -243,7 +247,7 @@ class RunLogger:
             counters = {**self._counters(epoch), "train_time": int(state.train_time)}
             if state.epoch_skipped:
                 counters["skipped"] = state.epoch_skipped
-            self.trying(lambda: self._train.log(means, **counters))
+            self.trying(lambda: self._train.log({**means, **self._trainer.latest()}, **counters))
             values = {"lr": self._trainer.learning_rate, "skipped": state.skipped, "rollbacks": state.rollbacks}
             values = {**means, **values, **self._trainer.latest()}
             self.trying(lambda: self._board.scalars(values, state.step, "train"))

@@ -27,7 +27,10 @@ class Preset(NamedTuple):
 
 def _preset(about: str, workers: int, train: Mapping[str, Any] | None = None, **model: Any) -> Preset:
     fields = {"flow_permutation": "invconv", "learntop": True, "width": 512, **model}
-    return Preset(about, MappingProxyType(fields), MappingProxyType({"lr": 0.001, **(train or {})}), workers)
+    settings = {"lr": 0.001, **(train or {})}
+    if "gradient_checkpointing" not in settings:
+        settings["memory"] = "reversible"
+    return Preset(about, MappingProxyType(fields), MappingProxyType(settings), workers)
 
 
 _DIGITS = {
@@ -40,7 +43,7 @@ _FACE = {"image_size": 32, "n_levels": 3, "depth": 12, "width": 128, "n_bits_x":
 
 # Source: README.md of https://github.com/openai/glow; paper, sections 5 and 6 and tables 2 and 4.
 # All were run with --gradient_checkpointing 1, OpenAI's default. Here it is spelled out where the model does not
-# fit otherwise: the others take this project's default, which needs less memory still.
+# fit otherwise: the others are reversible, which needs less memory still.
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "cifar10": _preset("CIFAR-10, bits/dim of table 2", 8, {"problem": "cifar10"},

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import data_loaders
 from glow_tf.config import GlowConfig
+from glow_tf.flow.memory import as_memory, spelled
 from glow_tf.runtime import SignalHandler, is_elastic
 from glow_tf.storage import checkpoints
 from glow_tf.storage.files import locked, storage_errors
@@ -77,8 +78,11 @@ def train(
         config = dataclasses.replace(config, n_train=data.n_train)
     model = GlowConfig.from_dict(fields) if isinstance(model, GlowConfig) else setup.model_config(fields, data)
     setup.check_data(model, data)
-    with SignalHandler() as signals, workers.detecting_lost_workers(), data_loaders.as_data_errors():
-        return _run(model, config, data, workers, signals)
+    with contextlib.ExitStack() as held:
+        held.enter_context(workers.detecting_lost_workers())
+        held.enter_context(data_loaders.as_data_errors())
+        held.enter_context(setup.memory_errors(model, config))
+        return _run(model, config, data, workers, held.enter_context(SignalHandler()))
 
 
 def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: Workers, signals: SignalHandler) -> Result:
@@ -90,13 +94,25 @@ def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: Workers, si
         nonlocal resume
         with contextlib.ExitStack() as held:
             workers.on_chief(lambda: held.enter_context(locked(logdir, "logdir")))
-            continuing = elastic.trainer is not None
-            resuming = workers.on_chief(lambda: folders.claim(logdir, settings, resume=resume or continuing))
+            continuing, room = elastic.trainer is not None, setup.least_room(workers)
+
+            def claim() -> tuple[str, bool]:
+                folders.check_claim(logdir, settings, resume=resume or continuing)
+                recorded = folders.recorded_memory(logdir, config) if resume or continuing else None
+                choice = setup.choose_memory(model, config, workers, room, recorded)
+                print(choice.line, flush=True)
+                if choice.warning:
+                    print(f"warning: {choice.warning}", flush=True)
+                settings["memory"] = spelled(choice.memory)
+                return settings["memory"], folders.claim(logdir, settings, resume=resume or continuing)
+
+            memory, resuming = workers.on_chief(claim)
             resume = True  # another attempt finds the folder claimed by this one
             if elastic.trainer is None:
-                manager = _begin(model, config, data, workers, resuming=resuming)
+                manager = _begin(model, config, data, workers, memory=memory, resuming=resuming)
                 elastic.trainer = manager.trainer
             else:
+                elastic.trainer.glow.memory = as_memory(memory)  # of one that joined
                 elastic.trainer.rescale()
                 manager = CheckpointManager(elastic.trainer, logdir / "checkpoints")
             if commit:
@@ -106,11 +122,13 @@ def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: Workers, si
     return workers.run_elastic(attempt, elastic)
 
 
-def _begin(model: GlowConfig, config: TrainConfig, data: Any, workers: Workers, *, resuming: bool) -> CheckpointManager:
+def _begin(
+    model: GlowConfig, config: TrainConfig, data: Any, workers: Workers, *, memory: str, resuming: bool
+) -> CheckpointManager:
     """The manager of a trainer that is before its first step, or where its last checkpoint is."""
     folder = Path(config.logdir) / "checkpoints"
     found = resuming and workers.on_chief(lambda: bool(checkpoints.list_checkpoints(folder)))
-    glow = setup.make_model(model, config)
+    glow = setup.make_model(model, config, as_memory(memory))
     if not found:
         if workers.is_chief:  # it takes a while
             print(f"{data.name}: {'loading' if config.restore_path else 'initialising'} weights", flush=True)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 import data_loaders
 from glow_tf.config import CONTEXTS, GlowConfig
+from glow_tf.flow.budget import Demand
 from glow_tf.flow.jit import resolve_jit
+from glow_tf.flow.memory import Memory
+from glow_tf.flow.room import Choice, Room, choose, device_room
 from glow_tf.model import Glow
 from glow_tf.storage import checkpoints
 from glow_tf.storage.variables import read_variables
@@ -25,7 +30,6 @@ def record(model: GlowConfig, train: TrainConfig) -> dict[str, Any]:
     return {
         "model": model.to_dict(),
         "train": train.to_dict(),
-        "memory": train.resolve_memory(),
         "weights in model/": "Polyak average" if train.polyak else "last step",
         "tensorflow": tf.__version__,
     }
@@ -70,10 +74,54 @@ def check_data(config: GlowConfig, data: Any) -> None:
         )
 
 
-def make_model(config: GlowConfig, train: TrainConfig) -> Glow:
+def least_room(workers: Workers) -> Room:
+    """That of the worker with the least; call it on all workers at once."""
+    room = device_room()
+    rooms = np.zeros([workers.size, 3], np.float64)
+    rooms[workers.rank] = room[:3]
+    rooms = np.asarray(workers.sum(tf.constant(rooms), "rooms"))
+    has, free, held = (int(number) for number in min(rooms, key=lambda row: row[1] - row[2]))
+    return Room(has, free, held, room.name, room.on_gpu)
+
+
+def choose_memory(model: GlowConfig, train: TrainConfig, workers: Workers, room: Room, recorded: str | None) -> Choice:
+    """What this run keeps for the gradient: `recorded` by the run that it resumes, or what `memory` comes to here.
+
+    Raises:
+      MemoryBudgetError: the model cannot be trained here; the message says what to change.
+    """
+    height, width = model.height, model.image_width
+    initial = 0 if train.restore_path else train.local_batch(train.n_batch_init, height, width)
+    demand = Demand(
+        model,
+        train.local_batch(train.n_batch_train, height, width),
+        train.precision,
+        initial_batch=initial,
+        test_batch=train.local_batch(train.n_batch_test, height, width),
+        waits=workers.size > 1 or train.on_nan == "skip" or train.clip_grad_norm > 0,
+    )
+    return choose(demand, recorded or train.resolve_memory(), room)
+
+
+@contextlib.contextmanager
+def memory_errors(model: GlowConfig, train: TrainConfig) -> Iterator[None]:
+    """Within it, running out of memory raises a TrainError of one line that says what to change."""
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        batch = train.local_batch(train.n_batch_train, model.height, model.image_width)
+        said = (getattr(error, "message", None) or str(error)).strip().splitlines() or ["out of memory"]
+        raise TrainError(
+            f"out of memory with {batch} image(s) a step and --memory {train.resolve_memory()} ({said[0]}). What helps:"
+            " a SIZE below what the device has as --memory, or reversible; a smaller --n_batch_train, --n_batch_test or"
+            " --n_batch_init; --precision bfloat16; smaller images, a lower --depth or --width"
+        ) from None
+
+
+def make_model(config: GlowConfig, train: TrainConfig, memory: Memory = "reversible") -> Glow:
     """The model, with its raw initial weights."""
     jit = resolve_jit(train.jit, train.precision)
-    return Glow(config, memory=train.resolve_memory(), precision=train.precision, seed=train.seed, jit=jit)
+    return Glow(config, memory=memory, precision=train.precision, seed=train.seed, jit=jit)
 
 
 def initialize(glow: Glow, train: TrainConfig, data: Any, workers: Workers) -> None:

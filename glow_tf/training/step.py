@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from glow_tf import runtime
 from glow_tf.flow.quantization import TRAINING, noise_at
+from glow_tf.flow.scan import UNRECOVERED
 from glow_tf.layers.invertible_conv import SINGULAR
 from glow_tf.training.config import TrainConfig
 from glow_tf.training.optimizers import Optimizer, PolyakAverage
@@ -17,7 +18,7 @@ from glow_tf.training.state import METRICS
 from glow_tf.training.workers import Workers
 
 REQUESTS = ("stop", "save")  # what one worker can ask of all
-RESULTS = (*METRICS, *REQUESTS, "condition", "grad_norm", "step_ok", "step")
+RESULTS = (*METRICS, *REQUESTS, "condition", "grad_norm", "recovery_error", "step_ok", "step")
 Squares = Mapping[str, tf.Tensor] | None  # the workers' mean squared gradients, for adam2 with several workers
 
 
@@ -78,20 +79,24 @@ class TrainStep:
         if noise is None:
             noise = self.noise(x, first)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
-            losses, encoding = self._glow.losses_of(x, y, noise, self._glow.memory, context=context)
+            probe = tf.zeros([self._glow.config.n_levels], self._glow.dtype)
+            tape.watch([*variables, probe])
+            memory = self._glow.memory_for(x.shape[0])
+            losses, encoding = self._glow.losses_of(x, y, noise, memory, probe, context)
             loss = tf.reduce_mean(losses["loss"])
         # Every number that decides is averaged over the workers, or of averages, so they all decide the same.
         means = [tf.cast(tf.reduce_mean(losses[metric]), tf.float64) for metric in METRICS]
         means = self._workers.mean(tf.concat([means, requests, [encoding.condition]], 0), "metrics")
-        local = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        zero = tf.UnconnectedGradients.ZERO
+        *local, recovery = tape.gradient(loss, [*variables, probe], unconnected_gradients=zero)
         gradients, squares = self._share(local)
-        finite = tf.reduce_all(tf.math.is_finite(means)) & (means[-1] < SINGULAR)
-        norm = self._apply(gradients, squares, lr, finite & update & ~self._halted.read_value())
-        step_ok = finite & tf.math.is_finite(norm)
+        recovery = self._workers.mean(tf.cast(tf.reduce_max(recovery), tf.float64), "recovery")
+        finite, recovered = tf.reduce_all(tf.math.is_finite(means)) & (means[-1] < SINGULAR), recovery < UNRECOVERED
+        norm = self._apply(gradients, squares, lr, finite & update & ~self._halted.read_value(), recovered)
+        step_ok = finite & recovered & tf.math.is_finite(norm)
         if self._config.on_nan != "skip":
             self._halted.assign(self._halted | (update & ~step_ok))
-        return tf.concat([means, [norm, tf.cast(step_ok, tf.float64), tf.cast(step, tf.float64)]], axis=0)
+        return tf.concat([means, [norm, recovery, tf.cast(step_ok, tf.float64), tf.cast(step, tf.float64)]], axis=0)
 
     def _share(self, gradients: list[tf.Tensor]) -> tuple[dict[str, tf.Tensor], Squares]:
         """Averages over the workers, by name; every tensor starts as soon as the backward pass has it."""
@@ -108,7 +113,12 @@ class TrainStep:
         return means, squares or None
 
     def _apply(
-        self, gradients: Mapping[str, tf.Tensor], squares: Squares, lr: tf.Tensor, allowed: tf.Tensor
+        self,
+        gradients: Mapping[str, tf.Tensor],
+        squares: Squares,
+        lr: tf.Tensor,
+        allowed: tf.Tensor,
+        recovered: tf.Tensor,
     ) -> tf.Tensor:
         """Average and optimizer, where it is allowed and the gradient is finite; the gradient's global norm.
 
@@ -119,7 +129,7 @@ class TrainStep:
         if self._config.on_nan == "skip" or self._config.clip_grad_norm > 0 or runtime.uses_gpu():
             norm = tf.sqrt(_sum_of_squares(list(gradients.values())))
             tf.cond(
-                allowed & tf.math.is_finite(norm),
+                allowed & recovered & tf.math.is_finite(norm),
                 lambda: self._apply_part(list(gradients), gradients, squares, self._optimizer.begin(lr), norm),
                 lambda: tf.constant(value=False),
             )

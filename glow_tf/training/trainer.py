@@ -134,12 +134,14 @@ class Trainer:
         Returns:
           loss, bits_x, bits_y, pred_error: means over all workers' batches, with the weights before
           the step; grad_norm: global norm of the averaged gradient before it is clipped; condition: the
-          largest of a 1x1 convolution (see `condition_number`); step_ok: 0 where the update was left out.
+          largest of a 1x1 convolution (see `condition_number`); recovery_error: between a level's input and what the
+          backward pass recovered of it, the largest difference of any level, relative to the input's largest magnitude,
+          a mean over the workers, 0 where it is kept; step_ok: 0 where the update was left out.
 
         Raises:
-          DivergedError: a number is not finite, or a 1x1 convolution close to singular (unless on_nan is
-            skip). The weights are as before the step, on every worker; but where it was a gradient only that is
-            not finite, and on_nan is not skip, levels behind the one at fault may have moved.
+          DivergedError: a number is not finite, a 1x1 convolution close to singular, or an input not recovered (unless
+            on_nan is skip). The weights are as before the step, on every worker; but where it was a gradient only that
+            is not finite, or an input, and on_nan is not skip, levels behind the one at fault may have moved.
         """
         return self.read(self.dispatch(x, y, lr, noise, context))
 
@@ -194,11 +196,11 @@ class Trainer:
         return self.config.lr_at(self.state.n_processed) * ROLLBACK_LR**self.state.rollbacks
 
     def latest(self) -> dict[str, float]:
-        """grad_norm and condition of the last step, as `step` has them; empty before any step."""
+        """grad_norm, condition and recovery_error of the last step, as `step` has them; empty before any step."""
         if self._results is None:
             return {}
         numbers = _numbers(self._results)
-        return {name: numbers[name] for name in ("grad_norm", "condition")}
+        return {name: numbers[name] for name in ("grad_norm", "condition", "recovery_error")}
 
     def probe(self) -> None:
         """Checks that the next step would succeed, on images of one that did, without taking it.

@@ -15,7 +15,7 @@ from typing import Any
 
 DEFAULTS = {
     "task": "train",  # train (a step with adamax and Polyak average) | decode | encode (with log_prob)
-    "memory": "reversible",
+    "memory": "reversible",  # as Glow takes it; or how far the budget is from the least to the most, from 0 to 1
     "precision": "float32",
     "jit": False,
     "image_size": 32,
@@ -75,13 +75,15 @@ def measure(task: dict[str, Any], started: float) -> dict[str, Any]:
 
     fields = ("image_size", "n_levels", "depth", "width", "flow_coupling")
     config = glow_tf.GlowConfig(**{field: task[field] for field in fields}, learntop=True)
-    glow = glow_tf.Glow(config, memory=task["memory"], precision=task["precision"], jit=task["jit"])
+    glow = glow_tf.Glow(config, precision=task["precision"], jit=task["jit"])
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, [task["batch"], *config.image_shape], dtype=np.uint8)
     noise = rng.random(x.shape, dtype=np.float32) / config.n_bins
     glow.initialize(x, noise=noise)
+    kept: dict[str, Any] = {}
     if task["task"] == "train":
-        trainer = glow_tf.Trainer(glow, {"optimizer": "adamax", "memory": task["memory"]})
+        kept = keep(glow, task)
+        trainer = glow_tf.Trainer(glow, {"optimizer": "adamax"})
         call, passes = (lambda: trainer.step(x, noise=noise, lr=1e-4)["loss"]), 3
     elif task["task"] == "decode":
         eps = glow.sample_latents(task["batch"], 0.7, seed=0)
@@ -94,17 +96,20 @@ def measure(task: dict[str, Any], started: float) -> dict[str, Any]:
     memory = peak_memory(tf, task["device"])
     peak = matmul_peak(tf, task["precision"], _PEAK_SIDE[task["device"]])
     flops = passes * forward_flops(config) * task["batch"]
-    seconds, ratios, peaks = [], [], [peak()]
+    seconds, cpu_seconds, ratios, peaks = [], [], [], [peak()]
     for _ in range(task["repeats"]):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         call()
         seconds.append(time.perf_counter() - start)
+        cpu_seconds.append(time.process_time() - cpu)
         peaks.append(peak())
         ratios.append(flops / seconds[-1] / statistics.mean(peaks[-2:]))
     weights = sum(int(np.prod(v.shape)) for v in glow.trainable_variables)
     return {
         **task,
+        **kept,
         "seconds": statistics.median(seconds),
+        "cpu_seconds": statistics.median(cpu_seconds),  # of all cores, so other processes hardly count
         "images_per_second": task["batch"] / statistics.median(seconds),
         "useful_gflops": flops / statistics.median(seconds) / 1e9,
         "peak_gflops": statistics.median(peaks) / 1e9,
@@ -113,6 +118,29 @@ def measure(task: dict[str, Any], started: float) -> dict[str, Any]:
         "first_call_seconds": first,
         "peak_memory_mb": memory,
         "million_weights": weights / 1e6,
+    }
+
+
+def keep(glow: Any, task: dict[str, Any]) -> dict[str, Any]:
+    """Sets what training keeps; returns budget, foreseen peak, and the share of `store`'s work saved."""
+    from glow_tf.flow.budget import Demand
+    from glow_tf.flow.memory import spelled
+    from glow_tf.flow.room import choose, device_room
+
+    room = device_room()
+    demand = Demand(glow.config, task["batch"], task["precision"], held=room.held, on_gpu=room.on_gpu)
+    budget, asked = None, task["memory"]
+    if not isinstance(asked, str):
+        least, most = demand.peak("reversible"), demand.peak("store")
+        budget = int(least + asked * (most - least))
+        asked = {0: "reversible", 1: "store"}.get(asked, f"{budget}B")
+    choice = choose(demand, asked, room)
+    glow.memory = choice.memory
+    return {
+        "kept": spelled(choice.memory),
+        "budget_mb": (budget or choice.needs) / 2**20,
+        "foreseen_mb": choice.needs / 2**20,
+        "work_saved": demand.saved(choice.memory) / demand.saved("store"),
     }
 
 

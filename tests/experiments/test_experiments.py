@@ -163,7 +163,7 @@ def test_reconstruction_cost_keeps_what_it_has_measured(tmp_path, monkeypatch, c
     module = experiments.find("reconstruction_cost")
     monkeypatch.setitem(module._DEPTHS, "tiny", (2, 8))
     row = {"mib": 700.0, "seconds": 0.5}
-    done = [{"memory": memory, "depth": depth, **row} for depth in (2, 8) for memory in module.MEMORIES][:-1]
+    done = [{"memory": memory, "depth": depth, **row} for depth in (2, 8) for memory in module.MEMORY][:-1]
     (tmp_path / "measured.json").write_text(json.dumps(done))
     assert run("reconstruction_cost", tmp_path) == 0
     assert capsys.readouterr().out.count("s left") == 1  # what is left: reversible, K=8

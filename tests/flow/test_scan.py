@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from glow_tf.flow.folded import ForwardStep, InverseStep
 from glow_tf.flow.level import FlowLevel
-from glow_tf.flow.memory import MEMORY, segments_for
+from glow_tf.flow.memory import EVERYTHING, MEMORY, segments_for
 from glow_tf.flow.scan import Segment, scan
 from glow_tf.layers.products import Arithmetic
 from tests.flow.test_level import KINDS, images
@@ -207,3 +207,75 @@ def test_steps_may_keep_different_things(kind):
     used = {name: value for name, value in wanted.items() if value is not None and np.any(value)}
     assert len(used) >= 10
     assert_same({name: ours[name] for name in used}, used, "gradient float64")
+
+
+# Mixtures of what a level of 32 steps keeps: what budgets come to, and ones that no budget would choose.
+MIXTURES = {
+    "nothing, then the output": [Segment(20, ()), Segment(12, ("h",))],
+    "output, then the wide layer too": [Segment(7, ("h",)), Segment(25, ("h", "hidden_2"))],
+    "all but the input, then all": [Segment(31, EVERYTHING[1:]), Segment(1, EVERYTHING)],
+    "inputs, nothing, the first layer": [Segment(5, ("start",)), Segment(20, ()), Segment(7, ("hidden_1",))],
+    "five kinds": [
+        *[Segment(3, ()), Segment(1, ("h",)), Segment(9, ("h", "windows"))],
+        *[Segment(2, EVERYTHING), Segment(17, ())],
+    ],
+}
+
+
+@pytest.mark.parametrize("dtype", [tf.float64, tf.float32])
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_mixtures_agree_with_store_at_full_depth(mixture, dtype):
+    level, x = make_level("invconv, affine", dtype, depth=32, width=8), images(dtype=dtype.as_numpy_dtype)
+
+    def run(memory):
+        function = functools.partial(gradients, level, functools.partial(level.forward, memory=memory))
+        return tf.function(function, autograph=False)(x)
+
+    assert_same(run(MIXTURES[mixture]), run("store"), f"gradient {dtype.name}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mixtures_agree_with_store_for_every_kind(kind):
+    dtype = tf.float32 if "bfloat16" in kind else tf.float64
+    level, x = make_level(kind, dtype), images(dtype=dtype.as_numpy_dtype)
+    for middle in (("h",), ("h", "hidden_2"), ("h", "hidden_1", "hidden_2"), ("start", "windows")):
+        mixed = [Segment(1, ()), Segment(1, middle), Segment(1, EVERYTHING)]
+        ours, wanted = (gradients(level, functools.partial(level.forward, memory=m), x) for m in (mixed, "store"))
+        tolerance = rounded("bfloat16", 1, 1, "an input that is recovered may be rounded to the next bfloat16")
+        for name, value in wanted.items():
+            allowed = tolerance if "bfloat16" in kind else LEVEL["gradient float64"]
+            assert_near(f"gradient of {name}", ours[name], value, allowed, floor=0)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_probe_says_how_well_the_start_is_recovered(jit):
+    """The relative difference between what is recovered and the true start, whatever the gradient's size."""
+    level, x = make_level("invconv, affine", tf.float32, depth=32, width=8), images(dtype=np.float32)
+
+    @tf.function(autograph=False)
+    def errors(x, segments, scale):
+        probe = tf.zeros([])
+        with tf.GradientTape() as tape:
+            tape.watch(probe)
+            options = {"probe": probe, "jit": jit}
+            y, _ = scan(
+                ForwardStep(level.coupling, Arithmetic(tf.float32)), level.folded().steps, x, segments, **options
+            )
+            loss = scale * tf.reduce_sum(y)
+        return tape.gradient(loss, probe)
+
+    undone, _ = level.inverse(level.forward(x)[0])
+    wanted = float(tf.reduce_max(tf.abs(undone - x)) / tf.reduce_max(tf.abs(x)))
+    for scale in (1.0, 1e20):
+        error = float(errors(x, segments_for("reversible", 32), scale))
+        assert wanted / 10 < error < 10 * wanted and error > 2.0**-24
+    for keep in (("start",), EVERYTHING):
+        assert float(errors(x, [Segment(16, keep), Segment(16, ())], 1.0)) == 0
+    assert 0 < float(errors(x, [Segment(1, ()), Segment(31, EVERYTHING)], 1.0)) < 16 * 2.0**-24
+
+
+def test_graph_of_segments_does_not_grow_with_depth():
+    shallow, deep = (
+        operations_of_training_gradient([[Segment(1, ()), Segment(depth - 1, EVERYTHING)]], depth) for depth in (4, 64)
+    )
+    assert shallow == deep

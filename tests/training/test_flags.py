@@ -114,6 +114,8 @@ def test_the_256_preset_checkpoints_as_the_original_unless_told_otherwise():
         ("--beta1 1", "beta1"),
         ("--weight_decay 0", "weight_decay"),
         ("--n_test 0", "n_test"),
+        ("--memory 6GB/s", "memory is '6GB/s'; allowed are auto, a size such as 6GiB or 500MB, store,"),
+        ("--memory 6GX", "memory is '6GX': its unit must be one of B, kB, MB, GB,"),
         ("--dept 3 --unheard_of", "unheard_of"),
     ],
 )
@@ -128,7 +130,7 @@ def test_wrong_use_is_one_line(line, says, capsys):
 
 
 def test_gradient_checkpointing_is_the_originals_spelling():
-    assert command.parse([])[1].resolve_memory() == "reversible"
+    assert command.parse([])[1].resolve_memory() == "auto"
     assert command.parse(["--gradient_checkpointing", "0"])[1].resolve_memory() == "store"
     assert command.parse(["--gradient_checkpointing", "1"])[1].resolve_memory() == "checkpoint"
     assert command.parse(["--memory", "checkpoint"])[1].resolve_memory() == "checkpoint"
@@ -177,6 +179,7 @@ def test_resuming_needs_no_other_flag(old_run):
     model, config = command.parse("--resume --logdir run".split())
     assert model == old_run["model"]
     assert config.to_dict() == {**old_run["train"], "resume": True, "logdir": "run"}
+    assert command.parse("--resume --logdir run --memory 6GiB".split())[1].memory == "6GiB"
     assert command.parse("--resume --logdir run --steps 20 --depth 2 --lr 0.5".split())[1].steps == 20
 
 
@@ -185,7 +188,6 @@ def test_resuming_needs_no_other_flag(old_run):
     [
         ("--lr 0.1 --depth 3", "cannot be resumed: depth is 2 there, 3 here; lr is 0.5 there, 0.1 here"),
         ("--problem mnist", "problem is 'digits' there, 'mnist' here"),
-        ("--memory store", "memory is None there, 'store' here"),
         ("--preset cifar10", "depth is 2 there, 32 here"),
         ("--config run/config.json", "--config starts a new run and --resume resumes one; give one of them"),
     ],

@@ -43,16 +43,20 @@ def test_numbers_with_all_digits_are_beside_each_log(tmp_path):
     path, table = tmp_path / "train.txt", tmp_path / "train.csv"
     log = ResultLog(path, {"lr": 1}, None)
     for epoch in (1, 2, 3):
-        log.log(RESULT, epoch=epoch, n_processed=10 * epoch, n_images=10 * epoch)
+        log.log({**RESULT, "recovery_error": 1e-7}, epoch=epoch, n_processed=10 * epoch, n_images=10 * epoch)
     head, *rows = table.read_text().splitlines()
-    assert head == "epoch,n_processed,n_images,train_time,skipped,loss,bits_x,bits_y,pred_loss"
-    assert rows[1] == "2,20,20,,,1.23456,1.23456,1.23456,1.23456"
+    assert head == "epoch,n_processed,n_images,train_time,skipped,loss,bits_x,bits_y,pred_loss,recovery_error"
+    assert rows[1] == "2,20,20,,,1.23456,1.23456,1.23456,1.23456,1e-07"
     state = TrainState(epochs_done=2, n_processed=20)
     ResultLog(path, {"lr": 1}, state)
     assert table.read_text().splitlines() == [head, *rows[:2]]
-    table.unlink()  # as a run of an earlier version, which had none
+    old = [row.rpartition(",")[0] for row in (head, *rows[:2])]
+    table.write_text("".join(f"{row}\n" for row in old))  # of a run of an earlier version
     ResultLog(path, {"lr": 1}, state)
-    assert table.read_text().splitlines() == [head, *(row.replace("1.23456", "1.2346") for row in rows[:2])]
+    assert table.read_text().splitlines() == [head, *(f"{row}," for row in old[1:])]
+    table.unlink()  # of one earlier still, which had none
+    ResultLog(path, {"lr": 1}, state)
+    assert table.read_text().splitlines() == [head, *(row.replace("1.23456", "1.2346") + "," for row in old[1:])]
 
 
 def test_the_terminal_hears_of_a_run(tmp_path, capsys, monkeypatch):
