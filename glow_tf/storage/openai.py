@@ -107,12 +107,14 @@ def load_openai_checkpoint(
     Raises:
       CheckpointError: no such checkpoint, it is damaged, or it lacks variables of this configuration, has others, or
         has other shapes; the message names them.
-      ConfigError: the configuration is impossible.
+      ConfigError: the configuration is impossible, or has a context.
     """
     reader = _open(prefix)
     stored = {name: shape for name, shape in reader.get_variable_to_shape_map().items() if name.startswith(_MODEL)}
     plain = {name: shape for name, shape in stored.items() if not name.endswith(_AVERAGE)}
     glow = Glow(config, **options)
+    if glow.encoder is not None:
+        raise ConfigError(f"{prefix}: OpenAI's models are given no context, and context_channels is not 0")
     entries = openai_entries(glow)
     _check(prefix, glow.config, entries, plain)
     names = {name: name for name in entries}

@@ -225,3 +225,8 @@ def test_changed_byte_in_the_data_file(prefix):
 def test_impossible_configuration():
     with pytest.raises(glow_tf.ConfigError, match="depth=0"):
         glow_tf.load_openai_checkpoint(ROOT / "reverse_additive" / "model.ckpt", {"image_size": 8, "depth": 0})
+
+
+def test_a_context_is_refused(prefix):
+    with pytest.raises(glow_tf.ConfigError, match="OpenAI's models are given no context"):
+        glow_tf.load_openai_checkpoint(prefix, {**CONFIG.to_dict(), "context": "grayscale"})
