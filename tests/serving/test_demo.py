@@ -257,7 +257,7 @@ def test_requests_of_strangers(address, folder):
 
     def join(**changed: Any) -> bytes:
         """A call of the first function, which shows the picture: state, state, blend, two attributes."""
-        call = {"data": [None, None, 0, 0, 0], "fn_index": 0, "session_hash": "stranger", **changed}
+        call = {"data": [None, None, None, 0, 0, 0], "fn_index": 0, "session_hash": "stranger", **changed}
         return json.dumps(call).encode()
 
     queue = "/gradio_api/queue/join"
@@ -278,7 +278,7 @@ def test_requests_of_strangers(address, folder):
     assert (status, "this request may have at most" in said) == (413, True)
 
     elsewhere = {"path": "https://evil.example/huge", "meta": {"_type": "gradio.FileData"}}
-    for data in ([elsewhere, False], [None, None, [{"deep": elsewhere}], 0, 0]):
+    for data in ([elsewhere, False], [None, None, None, [{"deep": elsewhere}], 0, 0]):
         status, said = answer("POST", queue, join(data=data))
         assert (status, "nothing is fetched from elsewhere" in said) == (403, True)
     for path in ("/gradio_api/file=https://evil.example/", "/gradio_api/file%3Dhttps%3A%2F%2Fevil.example/"):
