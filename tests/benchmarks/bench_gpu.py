@@ -68,7 +68,8 @@ class Worker:
     """A process that measures these tasks one after the other."""
 
     def __init__(self, tasks: list[dict[str, Any]], *, tiny: bool, log: Any) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path}
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         asked = json.dumps({"tiny": tiny, "tasks": tasks})
         command = [sys.executable, "-m", "tests.benchmarks.measure_gpu", asked]
