@@ -46,3 +46,13 @@ def emulated(*, split: bool = True, which: Callable[[int], bool] = lambda i: Tru
         patch.setattr(products, "device_product", device_product)
         patch.setattr(products, "tf32_in_use", lambda: split)
         yield count
+
+
+@pytest.fixture(autouse=True)
+def tf32_off() -> Iterator[None]:
+    """For modules that import it: on GPUs that have TF32, TensorFlow's switch is on by default, and splits products."""
+    config = tf.config.experimental
+    switch = config.tensor_float_32_execution_enabled()
+    config.enable_tensor_float_32_execution(False)
+    yield
+    config.enable_tensor_float_32_execution(switch)

@@ -14,7 +14,7 @@ import glow_tf
 from glow_tf.layers import products
 from glow_tf.layers.products import product
 from tests.bijectors.models import eagerly
-from tests.emulated_tf32 import SCOPE, emulated
+from tests.emulated_tf32 import SCOPE, emulated, tf32_off  # noqa: F401
 from tests.random_weights import noise_for, random_glow, random_images
 from tests.tolerances import TF32
 
@@ -58,7 +58,7 @@ def test_a_split_product_has_the_gradient_of_a_product():
 def test_where_tf32_is_in_use(monkeypatch):
     """Only on a GPU from Ampere on, and only where TensorFlow's switch is on."""
     config = tf.config.experimental
-    assert not products.tf32_in_use()  # no GPU
+    assert not products.tf32_in_use()  # no GPU, or the switch is off
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["GPU:0"])
     for capability, since_ampere in (((7, 0), False), ((8, 0), True), ((9, 0), True)):
         monkeypatch.setattr(config, "get_device_details", lambda gpu, c=capability: {"compute_capability": c})

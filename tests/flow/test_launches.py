@@ -10,6 +10,7 @@ import tensorflow as tf
 import glow_tf
 from glow_tf import runtime
 from tests.benchmarks.launches import by_xla, conditions, graphs_of, in_executor
+from tests.emulated_tf32 import tf32_off  # noqa: F401
 from tests.flow.test_level import images, level_and_steps
 from tests.flow.test_scan import assert_same, there_and_back
 from tests.random_weights import random_glow, random_images
@@ -29,7 +30,10 @@ XLA = {"reversible": 18 + 52, "store": 25 + 41}
 
 def assert_no_more(loops, known):
     assert len(loops) == 2  # forward and backward
-    assert 0.8 * known <= sum(counter.total() for counter in loops) <= 1.1 * known, loops
+    count = sum(counter.total() for counter in loops)
+    assert count <= 1.1 * known, loops
+    if not tf.config.list_physical_devices("GPU"):  # XLA's GPU compiler joins kernels to graphs, which count as one
+        assert count >= 0.8 * known, loops
 
 
 @pytest.mark.parametrize("memory", EXECUTOR)

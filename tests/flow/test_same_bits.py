@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 from glow_tf.flow.level import FlowLevel
+from tests.emulated_tf32 import tf32_off  # noqa: F401
 from tests.random_weights import perturb
 
 DEPTH, CHANNELS, HALF, SIZE = 3, 4, 2, (4, 6)
