@@ -6,12 +6,16 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import glow_tf
 from glow_tf.config import ConfigError, GlowConfig
 from glow_tf.flow.budget import Demand
 from glow_tf.flow.memory import EVERYTHING, Segment, as_memory, in_words, parse_memory, spelled
 from glow_tf.flow.room import MemoryBudgetError, Room, choose
+from tests.near import assert_near
+from tests.random_weights import context_for, random_glow
+from tests.tolerances import LEVEL
 
 CIFAR10 = GlowConfig(image_size=32, flow_coupling="affine", learntop=True)
 FACES = GlowConfig(image_size=256, n_levels=6, flow_coupling="affine", learntop=True)
@@ -170,3 +174,36 @@ def test_a_model_chooses_for_its_batch(monkeypatch):
     for wrong in ("1GiBB", "none:2/none:2", "h:3"):
         with pytest.raises(ConfigError, match="memory"):
             glow_tf.Glow({"image_size": 4, "n_levels": 1, "depth": 2, "width": 4}, memory=wrong)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ycond": True, "n_y": 3, "weight_y": 0.1, "flow_permutation": "shuffle", "flow_coupling": "additive"},
+        {"context": "label", "n_y": 3},
+        {"context_channels": 2, "lu_decomposed": True},
+    ],
+)
+def test_models_with_labels_or_context_have_the_gradients_of_store(fields):
+    glow = random_glow(precision="float64", depth=4, **fields)
+    random = np.random.default_rng(3)
+    x = random.integers(0, 256, (3, *glow.config.image_shape)).astype(np.uint8)
+    context = context_for(glow, x)
+    given = {
+        "y": np.array([2, 0, 1], np.int32) if glow.config.takes_labels else None,
+        "noise": glow.draw_noise(x.shape, [0, 1]),
+        "context": None if context is None else tf.constant(context, tf.float64),
+    }
+    sources = [*glow.trainable_variables, *([] if context is None else [given["context"]])]
+
+    def gradients(memory):
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            loss = tf.reduce_mean(glow.losses(tf.constant(x), memory=memory, **given)["loss"])
+        return tape.gradient(loss, sources)
+
+    wanted = gradients("store")
+    for mixed in ("none:1,h:3/h+hidden_2:2,all:2", "h+hidden_1:4/none:3,h+windows+hidden_1+hidden_2:1"):
+        for ours, value in zip(gradients(as_memory(mixed)), wanted, strict=True):
+            ours, value = tf.convert_to_tensor(ours), tf.convert_to_tensor(value)  # an embedding has IndexedSlices
+            assert_near(mixed, ours, value, LEVEL["gradient float64"], floor=0)
