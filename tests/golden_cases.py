@@ -38,11 +38,3 @@ def names(kind: str) -> list[str]:
     """The cases of a kind."""
     folders = sorted(ROOT.glob("*/config.json"))
     return [path.parent.name for path in folders if json.loads(path.read_text())["kind"] == kind]
-
-
-def relative_difference(ours: Any, golden: Any) -> float:
-    """Largest absolute difference, relative to the largest magnitude of the golden array."""
-    ours, golden = np.asarray(ours, np.float64), np.asarray(golden, np.float64)
-    assert ours.size == golden.size, (ours.shape, golden.shape)
-    scale = np.abs(golden).max() if golden.size else 0.0
-    return float(np.abs(ours.reshape(golden.shape) - golden).max(initial=0.0) / (scale or 1.0))

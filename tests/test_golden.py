@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
+from glow_tf.flow.memory import MEMORY
 from glow_tf.storage.openai import from_openai, to_openai
 from tests.golden_cases import Case, names
 from tests.near import assert_near
@@ -124,29 +125,50 @@ def test_data_dependent_initialisation(name):
     assert_golden("bits", bits, case["init_bits_x"], "bits_x of the initialising pass")
 
 
-@pytest.mark.parametrize(("name", "jit"), [*((name, False) for name in names("train")), ("train_adamax", True)])
-def test_training(name, jit):
-    case = Case(name)
-    glow, end = case.load("start", jit=jit), case.load("end")
-    settings = {key: case.settings[key] for key in ("optimizer", "beta1", "weight_decay", "polyak_epochs")}
-    trainer = glow_tf.Trainer(glow, {**settings, "train_its": case.settings["train_its"]})
-    shadows = case.load("start", average=True).named_variables()
-    for key, average in trainer.average.items():
-        average.assign(shadows[key])
-    for step in range(case.settings["steps"]):
-        x, y, noise = (case[key][step] for key in ("x", "y", "noise"))
-        stats = trainer.step(x, y, lr=case["lr"][step], noise=noise)
+class Trained:
+    """OpenAI's 12 steps taken again, once for all that is known of them; every case in another memory mode."""
+
+    def __init__(self, name: str, *, jit: bool):
+        self.case = case = Case(name)
+        self.glow = case.load("start", memory=MEMORY[names("train").index(name) % len(MEMORY)], jit=jit)
+        fields = ("optimizer", "beta1", "weight_decay", "polyak_epochs", "train_its")
+        self.trainer = glow_tf.Trainer(self.glow, {key: case.settings[key] for key in fields})
+        for key, variable in self.trainer.variables.items():
+            np.testing.assert_array_equal(self.trainer.average[key], variable)  # unless told otherwise
+        shadows = case.load("start", average=True).named_variables()
+        for key, average in self.trainer.average.items():
+            average.assign(shadows[key])
+        self.steps = []
+        for batch in zip(case["x"], case["y"], case["lr"], case["noise"], strict=True):
+            self.steps.append({**self.trainer.step(*batch), **self.trainer.latest()})
+
+
+@pytest.fixture(scope="module", params=[*((name, False) for name in names("train")), ("train_adamax", True)])
+def trained(request):
+    name, jit = request.param
+    return Trained(name, jit=jit)
+
+
+def test_training(trained):
+    case, glow, end = trained.case, trained.glow, trained.case.load("end")
+    assert len(trained.steps) == case.settings["steps"]
+    for step, stats in enumerate(trained.steps):
         golden = dict(zip(("loss", "bits_x", "bits_y", "pred_error"), case["stats"][step], strict=True))
         for key, value in golden.items():
             assert_golden("training loss", stats[key], value, f"{key} at step {step}")
-        assert_golden(
-            "gradients",
-            trainer.latest()["grad_norm"],
-            case["grad_norm"][step],
-            f"gradient norm at step {step}",
-        )
+        assert_golden("gradients", stats["grad_norm"], case["grad_norm"][step], f"gradient norm at step {step}")
     for key, variable in end.named_variables().items():
         assert_golden("training weights", glow.named_variables()[key], variable, key)
     ema = {key.removeprefix("ema/"): value for key, value in case.arrays.items() if key.startswith("ema/")}
     for key, value in from_openai(glow, ema).items():
-        assert_golden("training weights", trainer.average[key], value, f"average of {key}")
+        assert_golden("training weights", trained.trainer.average[key], value, f"average of {key}")
+
+
+def test_moments_after_twelve_steps(trained):
+    case, optimizer = trained.case, trained.trainer.optimizer
+    end = tf.train.load_checkpoint(str(case.folder / "end.ckpt"))
+    for moment in ("m1", "m2"):
+        slots = {p: end.get_tensor(case.settings["slots"][p][moment]) for p in case.settings["param_order"]}
+        for ours, golden in from_openai(trained.glow, slots).items():
+            assert_golden("training slots", optimizer.slots[f"{ours}/{moment}"], golden, f"{ours}/{moment}")
+    assert int(optimizer.step) == end.get_tensor("Variable") - 1

@@ -143,6 +143,20 @@ JIT = {  # float32, relative to the largest magnitude, at least 1
     "gradient": rounded("float32", _GRADIENT, 4, "as GOLDEN gradients, fused and added in another order"),
 }
 
+
+def another_loop(dtype: str, channels: float, width: int, largest: float) -> Tolerance:
+    """A coupling network's outputs, up to `largest`, in two loops that XLA compiles each in its own way.
+
+    Two float32 sums after n roundings differ by up to 2 sqrt(n) units in the last place, and are rounded to different
+    bfloat16 values where a midpoint is between them: a share of 2 sqrt(n) 2**-16 of them.
+    """
+    n = 2 * network(channels, width)
+    why = f"two evaluations of a network that is {width} wide, with outputs up to {largest:.2g}"
+    if dtype == "float32":
+        return rounded(dtype, n, largest, why)
+    return rounded(dtype, max(1.0, n * 2 * math.sqrt(n) * 2**-16), largest, f"{why}, whose sums are float32")
+
+
 # Models of tests/random_weights.py: 2 levels of 2 steps, 12 and 24 channels, 4 wide.
 _MODEL = 2 * 2 * (step(12, 4) + step(24, 4))
 

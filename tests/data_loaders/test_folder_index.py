@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +17,7 @@ from data_loaders.folder.images import read_header
 from data_loaders.folder.index import FILE_NAME
 from data_loaders.folder.scan import find_states
 from data_loaders.store import PixelStore
+from tests.forked import Forked
 
 pytestmark = pytest.mark.filterwarnings("ignore:Only .* images")
 NAMES = [f"{kind}/{i:02}.png" for kind in ("cat", "dog") for i in range(20)]
@@ -341,7 +339,8 @@ def test_a_full_disk_keeps_pixels_in_the_process(monkeypatch, tmp_path):
 
 
 SLOW_READER = """
-import sys, time
+import sys, time, warnings
+warnings.simplefilter("ignore")
 import data_loaders
 from data_loaders.folder import index, survey
 index.WORTH_IT = survey.WORTH_IT = 1
@@ -360,9 +359,10 @@ print(count, flush=True)
 
 
 def reader(root, pause):
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-W", "ignore", "-c", SLOW_READER, str(root), str(pause)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    script = root.parent / "reader.py"
+    script.write_text(SLOW_READER)
+    cache = {"XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]}
+    return Forked(str(script), str(root), str(pause), environment=cache)
 
 
 def test_two_processes_decode_each_file_once(write_images):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 
 import data_loaders
 from data_loaders import DataError
+from tests.forked import Forked
 
 pytest.importorskip("tensorflow_datasets")
 
@@ -67,10 +66,12 @@ def build(folder: Path, name: str, code: str, data_dir: Path, *options: str) -> 
     (folder / name).mkdir()
     (folder / name / "__init__.py").touch()
     (folder / name / f"{name}_dataset_builder.py").write_text(code)
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "HOME": str(folder)}
-    command = [sys.executable, "-c", TFDS_BUILD, "--data_dir", str(data_dir), *options]
-    done = subprocess.run(command, cwd=folder / name, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    script = folder / "tfds_build.py"
+    script.write_text(TFDS_BUILD)
+    environment = {"CUDA_VISIBLE_DEVICES": "", "HOME": str(folder)}
+    process = Forked(str(script), "--data_dir", str(data_dir), *options, environment=environment, folder=folder / name)
+    said, _ = process.communicate(300)
+    assert process.returncode == 0, said[-3000:]
 
 
 @pytest.fixture(scope="module", params=["tfrecord", "array_record"])

@@ -5,11 +5,8 @@ One epoch of one training is shared by all; `depth` trains twice more, and is st
 
 import csv
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +21,7 @@ from glow_tf.config import GlowConfig
 from glow_tf.experiments.command import main, make_parser
 from glow_tf.experiments.study import Study
 from glow_tf.training.config import TrainConfig
+from tests.forked import Forked
 
 ONE_MODEL = [name for name in experiments.NAMES if experiments.find(name).ONE_MODEL]
 
@@ -132,19 +130,16 @@ def test_a_stopped_experiment_resumes(tmp_path, capsys):
     arguments = ["depth", "--out", str(tmp_path), "--epochs", "2"]
 
     def stop(name, number):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "glow_tf.experiments", *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()},
-        )  # fmt: skip
+        process = Forked("-m", "glow_tf.experiments", *arguments)
         log, deadline = tmp_path / "runs" / name / "train.txt", time.monotonic() + 900
         while not (log.is_file() and log.read_text().count("\n") > 1):  # its first epoch is over
-            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate(60)
             time.sleep(0.05)
         process.send_signal(number)
-        return process.communicate(timeout=600), process.returncode
+        return process.communicate(600)[0], process.returncode
 
-    (_, errors), code = stop("shallow", signal.SIGINT)
-    assert code == 130 and "stopped; the same command resumes" in errors
+    said, code = stop("shallow", signal.SIGINT)
+    assert code == 130 and "stopped; the same command resumes" in said
     _, code = stop("deep", signal.SIGKILL)
     assert code == -signal.SIGKILL
     capsys.readouterr()

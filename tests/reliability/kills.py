@@ -29,6 +29,7 @@ import train
 from data_loaders.tensorflow_import import import_tensorflow
 from glow_tf.storage import checkpoints
 from tests.training.common import assert_same_run, flags
+from tests.training.jobs import gloo
 
 EARLY = 0.2  # share of the kills that come before the first step of a life
 GRACE = 30.0  # seconds that a rank has to end by itself when another was killed
@@ -41,18 +42,9 @@ class Life:
     def __init__(self, arguments: list[str], ranks: int, outputs: Path) -> None:
         self._server = None
         if ranks > 1:
-            from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
-            from horovod.runner.gloo_run import create_slot_env_vars
-            from horovod.runner.http.http_server import RendezvousServer
-
-            self._server = RendezvousServer()
-            port = self._server.start()
-            slots = get_host_assignments(parse_hosts(f"localhost:{ranks}"), ranks)
-            self._server.init(slots)
-            common = {"HOROVOD_GLOO_RENDEZVOUS_ADDR": "127.0.0.1", "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port)}
-            common |= {"HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo", "HOROVOD_GLOO_IFACE": "lo"}
-            common |= {"HOROVOD_CYCLE_TIME": "1"}  # milliseconds, as a step of this model
-            environments = [{**common, **create_slot_env_vars(slot)} for slot in slots]
+            self._server, environments = gloo(ranks)
+            for environment in environments:
+                environment["HOROVOD_CYCLE_TIME"] = "1"  # milliseconds, as a step of this model
         else:
             environments = [{}]
         self.outputs = [outputs.with_suffix(f".{rank}.txt") for rank in range(ranks)]

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import glow_tf
+from tests.forked import Forked
 from tests.reliability.entrances import ENTRANCES
 from tests.reliability.undo import undo
-from tests.training.common import REPOSITORY
 from tests.training.jobs import needs_horovod
 
 pytestmark = pytest.mark.slow
 
 
 def run(*command, seconds=400):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-    )
+    process = Forked("-m", *command)
+    said, _ = process.communicate(seconds)
+    assert process.returncode == 0, said
+    return said
 
 
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=needs_horovod)])
 def test_killed_and_resumed_runs_are_the_same_run(tmp_path, ranks):
     kills = 3 - ranks
-    done = run(
+    said = run(
         "tests.reliability.kills",
         "--ranks",
         str(ranks),
@@ -48,16 +40,14 @@ def test_killed_and_resumed_runs_are_the_same_run(tmp_path, ranks):
         "--folder",
         str(tmp_path),
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    figures = json.loads(done.stdout.splitlines()[-1])
+    figures = json.loads(said.splitlines()[-1])
     assert figures["kills"] == kills and figures["checkpoints lost"] == 0 and figures["all equal"]
     assert figures["log lines compared"] == 40 + 4
 
 
 def test_corrupted_inputs_end_in_clear_errors(tmp_path):
     """Some of every entrance, the same ones each time."""
-    done = run("tests.reliability.fuzz", "--inputs", "400", "--json", str(tmp_path / "figures.json"))
-    assert done.returncode == 0, done.stdout + done.stderr
+    run("tests.reliability.fuzz", "--inputs", "400", "--json", str(tmp_path / "figures.json"))
     rows = json.loads((tmp_path / "figures.json").read_text())
     assert [row["entrance"] for row in rows] == list(ENTRANCES)
     for row in rows:

@@ -25,7 +25,7 @@ def undo(glow: glow_tf.Glow, z: tf.Tensor) -> list[dict[str, float]]:
     @tf.function(autograph=False)
     def one(k: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         mine: Any = slice_step(weights, k)
-        h = step.coupling._h(mine["coupling"], tf.split(y, 2, -1)[0])
+        h = step.coupling._h(mine["coupling"], tf.split(y, 2, -1)[0], None)
         affine = isinstance(step.coupling, AffineCoupling)
         smallest = tf.reduce_min(tf.sigmoid(_shift_and_raw_scale(h)[1])) if affine else tf.ones([], y.dtype)
         return step.inverse_with(mine, y)[0], smallest

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from glow_tf.storage import checkpoints
+from tests.forked import ENVIRONMENT, REPOSITORY, Forked
 
-REPOSITORY = Path(__file__).parents[2]
 MODEL: dict[str, Any] = {"image_size": 8, "n_levels": 1, "depth": 2, "width": 8, "flow_coupling": 1, "learntop": True}
 TRAIN: dict[str, Any] = {
     "problem": "digits",
@@ -40,11 +40,18 @@ def flags(logdir: Path, **changes: Any) -> list[str]:
 
 
 def start(logdir: Path, **changes: Any) -> subprocess.Popen[str]:
-    """A real process: train.py with these flags."""
-    command = [sys.executable, "-u", str(REPOSITORY / "train.py"), *flags(logdir, **changes)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    pipe = subprocess.PIPE
+    """A process of its own from the beginning: train.py with these flags."""
+    command = [sys.executable, "-u", "train.py", *flags(logdir, **changes)]
+    environment, pipe = {**os.environ, **ENVIRONMENT}, subprocess.PIPE
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+
+
+def train_forked(logdir: Path, **changes: Any) -> str:
+    """What train.py with these flags says in a forked process, which must end well."""
+    process = Forked("train.py", *flags(logdir, **changes))
+    said, _ = process.communicate(240)
+    assert process.returncode == 0, said
+    return said
 
 
 def final_arrays(logdir: Path) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What tests/training/test_divergence_processes.py runs under horovodrun: a batch that is bad on one worker only.
+"""What tests/training/test_divergence_processes.py runs twice: a batch that is bad on one worker only.
 
 Prints one JSON line per worker and policy: what it saw, and a fingerprint of its weights.
 """

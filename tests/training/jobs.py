@@ -8,10 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.forked import Forked
 from tests.training.common import REPOSITORY
 
 HOROVODRUN = shutil.which("horovodrun", path=str(Path(sys.executable).parent)) or shutil.which("horovodrun")
@@ -22,14 +25,14 @@ needs_horovod = pytest.mark.skipif(
 
 def launch(ranks: int, *command: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """`horovodrun -np RANKS OPTIONS... python COMMAND...`, its outputs in one."""
-    return run_job([str(HOROVODRUN), "-np", str(ranks), *options, sys.executable, *command])
+    # --gloo, or it looks for MPI first, in further processes that import TensorFlow.
+    return run_job([str(HOROVODRUN), "--gloo", "-np", str(ranks), *options, sys.executable, *command])
 
 
 def run_job(command: list[str]) -> subprocess.Popen[str]:
     """A process that starts ranks, its outputs in one."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
     environment["HOROVOD_GLOO_TIMEOUT_SECONDS"] = "300"  # ranks wait for each other's start, on busy machines too
-    environment.setdefault("HOROVOD_CYCLE_TIME", "1")  # milliseconds, as steps of the models in tests
     return subprocess.Popen(
         command,
         cwd=REPOSITORY,
@@ -48,6 +51,34 @@ def finish(process: subprocess.Popen[str], seconds: float = 240) -> str:
         process.kill()
         raise
     return output
+
+
+def gloo(ranks: int) -> tuple[Any, list[dict[str, str]]]:
+    """What horovodrun does besides starting processes: where they meet, and the variables that tell each of them so."""
+    from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
+    from horovod.runner.gloo_run import create_slot_env_vars
+    from horovod.runner.http.http_server import RendezvousServer
+
+    meeting = RendezvousServer()
+    common = {"HOROVOD_GLOO_RENDEZVOUS_ADDR": "127.0.0.1", "HOROVOD_GLOO_RENDEZVOUS_PORT": str(meeting.start())}
+    slots = get_host_assignments(parse_hosts(f"localhost:{ranks}"), ranks)
+    meeting.init(slots)
+    common |= {"HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo", "HOROVOD_GLOO_IFACE": "lo"}
+    common |= {"HOROVOD_GLOO_TIMEOUT_SECONDS": "300"}  # they wait for each other's start, on busy machines too
+    return meeting, [{**common, **create_slot_env_vars(slot)} for slot in slots]
+
+
+def run_forked(ranks: int, *command: str, seconds: float = 240, **variables: str) -> str:
+    """What the processes of a job say. They are forked instead of started by horovodrun, and must end well."""
+    meeting, environments = gloo(ranks)
+    try:
+        processes = [Forked(*command, environment={**environment, **variables}) for environment in environments]
+        with ThreadPoolExecutor(ranks) as pool:
+            said = "".join(output for output, _ in pool.map(lambda process: process.communicate(seconds), processes))
+    finally:
+        meeting.stop()
+    assert [process.returncode for process in processes] == [0] * ranks, said
+    return said
 
 
 def pid_of(rank: int, text: str) -> int:

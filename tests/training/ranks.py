@@ -1,4 +1,4 @@
-"""What every rank of a job does for test_equality.py: `horovodrun -np R python tests/training/ranks.py FOLDER RUN...`.
+"""What every rank of a job does for test_equality.py: R times `python tests/training/ranks.py FOLDER RUN...`.
 
 Also imported there, for the same steps in one process.
 """

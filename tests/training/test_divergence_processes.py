@@ -1,4 +1,4 @@
-"""Two workers under horovodrun of which one has a bad batch: both decide the same, at the same step."""
+"""Two workers of which one has a bad batch: both decide the same, at the same step."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import json
 import pytest
 
 from glow_tf.storage.checkpoints import list_checkpoints
-from tests.training.jobs import finish, launch, needs_horovod
+from tests.training.jobs import needs_horovod, run_forked
 
 pytestmark = [pytest.mark.slow, needs_horovod]
 
 
 def test_both_workers_decide_the_same(tmp_path):
-    process = launch(2, "-m", "tests.training.divergence_worker", str(tmp_path))
-    said = finish(process, 400)
-    assert process.returncode == 0, said[-3000:]
+    said = run_forked(2, "-m", "tests.training.divergence_worker", str(tmp_path), seconds=400)
     lines = [json.loads(line[line.index("{") :]) for line in said.splitlines() if '"policy"' in line]
     seen = {(line["policy"], line["rank"]): line for line in lines}
     assert len(seen) == 6

@@ -8,7 +8,7 @@ import pytest
 from glow_tf.training.workers import Workers
 from tests.tolerances import RANKS
 from tests.training import ranks
-from tests.training.jobs import finish, launch, needs_horovod
+from tests.training.jobs import needs_horovod, run_forked
 
 pytestmark = [pytest.mark.slow, needs_horovod]
 
@@ -23,9 +23,7 @@ def assert_near(one, other, kind, sizes=None):
 
 def run_ranks(size, folder, *names):
     """The arrays that rank 0 ended with, by run; all ranks ended with the same bits."""
-    process = launch(size, "tests/training/ranks.py", str(folder), *names)
-    said = finish(process)
-    assert process.returncode == 0, said
+    run_forked(size, "tests/training/ranks.py", str(folder), *names)
     results = {}
     for name in names:
         first, *others = (dict(np.load(folder / f"{name}-{rank}.npz")) for rank in range(size))

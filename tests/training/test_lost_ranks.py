@@ -18,7 +18,7 @@ from glow_tf.storage.checkpoints import list_checkpoints
 from glow_tf.training import train
 from tests.tolerances import RANKS
 from tests.training.common import MODEL, REPOSITORY, TRAIN, final_arrays, flags
-from tests.training.jobs import HOROVODRUN, finish, launch, needs_horovod, pid_of, run_job, wait_for
+from tests.training.jobs import HOROVODRUN, finish, launch, needs_horovod, pid_of, run_forked, run_job, wait_for
 
 pytestmark = [pytest.mark.slow, needs_horovod]
 
@@ -39,9 +39,7 @@ def test_a_killed_rank_ends_the_job_and_resuming_gives_the_run_of_one_process(tm
     assert "]<stderr>:Traceback" not in said
 
     steps = int(list_checkpoints(logdir / "checkpoints")[-1].name.split("-")[0]) + 6
-    process = launch(2, "train.py", *flags(logdir, **settings, steps=steps, resume=True))
-    said = finish(process)
-    assert process.returncode == 0 and "from step" in said, said
+    assert "from step" in run_forked(2, "train.py", *flags(logdir, **settings, steps=steps, resume=True))
     alone = tmp_path / "one"
     train(MODEL, {**TRAIN, **settings, "n_batch_train": 16, "steps": steps, "logdir": str(alone)})
     one, two = final_arrays(alone), final_arrays(logdir)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from glow_tf.training.workers import HorovodWorkers
 from tests.benchmarks.timeline import read_steps
-from tests.training.jobs import finish, launch, needs_horovod
+from tests.training.jobs import needs_horovod, run_forked
 
 pytestmark = needs_horovod
 
@@ -19,10 +19,7 @@ pytestmark = needs_horovod
 def test_a_level_is_reduced_during_the_backward_pass_of_the_next(tmp_path):
     model = {"image_size": 16, "n_levels": 3, "depth": 4, "width": 64}
     task, timeline = {"model": model, "batch": 16, "steps": 24, "timed": True}, tmp_path / "timeline.json"
-    script, options = "tests/benchmarks/measure_horovod.py", ("--timeline-filename", str(timeline))
-    process = launch(2, script, json.dumps(task), options=options)
-    said = finish(process)
-    assert process.returncode == 0, said
+    run_forked(2, "tests/benchmarks/measure_horovod.py", json.dumps(task), HOROVOD_TIMELINE=str(timeline))
     in_turn = []
     for step in read_steps(timeline):
         level_2, _, level_0 = ([r for r in step if f"gradient/level_{i}/" in r.tensor] for i in (2, 1, 0))

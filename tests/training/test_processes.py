@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.common import assert_same_run, start
+from tests.training.common import assert_same_run, start, train_forked
 
 pytestmark = pytest.mark.slow
 
@@ -19,10 +19,20 @@ def finish(process, seconds=240):
     return output
 
 
+SIGNALLED: dict[str, Any] = {"epochs": 40, "checkpoint_steps": 50, "epochs_full_valid": 20}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that no signal stopped."""
+    logdir = tmp_path_factory.mktemp("runs") / "whole"
+    train_forked(logdir, **SIGNALLED)
+    return logdir
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_the_resumed_run_is_the_same(tmp_path, number, code):
-    settings: dict[str, Any] = {"epochs": 40, "checkpoint_steps": 50, "epochs_full_valid": 20}
-    process = start(tmp_path / "stopped", **settings)
+def test_a_signal_saves_and_the_resumed_run_is_the_same(whole, tmp_path, number, code):
+    process = start(tmp_path / "stopped", **SIGNALLED)
     for line in process.stdout or ():
         if line.startswith("epoch 2:"):
             process.send_signal(number)
@@ -36,11 +46,8 @@ def test_a_signal_saves_and_the_resumed_run_is_the_same(tmp_path, number, code):
     assert last.startswith(f"stopped by {number.name} after step") and last.endswith("--resume resumes it")
     assert "Traceback" not in said
     assert (tmp_path / "stopped/model/weights.npz").exists()
-    resumed = start(tmp_path / "stopped", resume=True, **settings)
-    assert "from step" in finish(resumed) and resumed.returncode == 0
-    whole = start(tmp_path / "whole", **settings)
-    finish(whole)
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    assert "from step" in train_forked(tmp_path / "stopped", resume=True, **SIGNALLED)
+    assert_same_run(whole, tmp_path / "stopped")
 
 
 def test_killed_without_warning(tmp_path):
@@ -52,8 +59,7 @@ def test_killed_without_warning(tmp_path):
             break
     process.wait()
     assert not (tmp_path / "exit_code").exists()
-    resumed = start(tmp_path, resume=True, **settings)
-    said = finish(resumed)
-    assert resumed.returncode == 0 and "from step" in said and "skipped" not in said
+    said = train_forked(tmp_path, resume=True, **settings)
+    assert "from step" in said and "skipped" not in said
     epochs = [json.loads(line).get("epoch") for line in (tmp_path / "train.txt").read_text().splitlines()[1:]]
     assert epochs == list(range(1, 41))
