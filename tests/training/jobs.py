@@ -8,8 +8,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -68,11 +70,13 @@ def gloo(ranks: int) -> tuple[Any, list[dict[str, str]]]:
     return meeting, [{**common, **create_slot_env_vars(slot)} for slot in slots]
 
 
-def run_forked(ranks: int, *command: str, seconds: float = 240, **variables: str) -> str:
+def run_forked(
+    ranks: int, *command: str, seconds: float = 240, environment: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """What the processes of a job say. They are forked instead of started by horovodrun, and must end well."""
-    meeting, environments = gloo(ranks)
+    meeting, ranks_variables = gloo(ranks)
     try:
-        processes = [Forked(*command, environment={**environment, **variables}) for environment in environments]
+        processes = [Forked(*command, environment={**variables, **environment}) for variables in ranks_variables]
         with ThreadPoolExecutor(ranks) as pool:
             said = "".join(output for output, _ in pool.map(lambda process: process.communicate(seconds), processes))
     finally:

@@ -19,7 +19,8 @@ pytestmark = needs_horovod
 def test_a_level_is_reduced_during_the_backward_pass_of_the_next(tmp_path):
     model = {"image_size": 16, "n_levels": 3, "depth": 4, "width": 64}
     task, timeline = {"model": model, "batch": 16, "steps": 24, "timed": True}, tmp_path / "timeline.json"
-    run_forked(2, "tests/benchmarks/measure_horovod.py", json.dumps(task), HOROVOD_TIMELINE=str(timeline))
+    variables = {"HOROVOD_TIMELINE": str(timeline), "HOROVOD_CYCLE_TIME": "1"}  # milliseconds
+    run_forked(2, "tests/benchmarks/measure_horovod.py", json.dumps(task), environment=variables)
     in_turn = []
     for step in read_steps(timeline):
         level_2, _, level_0 = ([r for r in step if f"gradient/level_{i}/" in r.tensor] for i in (2, 1, 0))
