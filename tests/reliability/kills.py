@@ -43,8 +43,6 @@ class Life:
         self._server = None
         if ranks > 1:
             self._server, environments = gloo(ranks)
-            for environment in environments:
-                environment["HOROVOD_CYCLE_TIME"] = "1"  # milliseconds, as a step of this model
         else:
             environments = [{}]
         self.outputs = [outputs.with_suffix(f".{rank}.txt") for rank in range(ranks)]
