@@ -143,7 +143,11 @@ class Trained:
             self.steps.append({**self.trainer.step(*batch), **self.trainer.latest()})
 
 
-@pytest.fixture(scope="module", params=[*((name, False) for name in names("train")), ("train_adamax", True)])
+@pytest.fixture(
+    scope="module",
+    params=[*((name, False) for name in names("train")), ("train_adamax", True)],
+    ids=lambda param: f"{param[0]}, XLA" if param[1] else param[0],
+)
 def trained(request):
     name, jit = request.param
     return Trained(name, jit=jit)
