@@ -41,6 +41,9 @@ class Images:
         return self.x[0], self.y
 
 
+_initial: dict[str, dict[str, np.ndarray]] = {}  # by context, weights after the initialisation
+
+
 def start(workers: distributed.Workers, context: str = "none", **settings: Any) -> Trainer:
     """The trainer of this rank before its first step. Every rank has other weights until it gets rank 0's."""
     config = TrainConfig(
@@ -50,7 +53,12 @@ def start(workers: distributed.Workers, context: str = "none", **settings: Any) 
     glow = glow_tf.Glow(
         glow_tf.GlowConfig(**MODEL | {"n_levels": 2}, channels=1, context=context), seed=3 + workers.rank
     )
-    setup.initialize(glow, config, Images(), workers)
+    variables = glow.named_variables()
+    if context not in _initial:
+        setup.initialize(glow, config, Images(), workers)
+        _initial[context] = {name: np.array(variable) for name, variable in variables.items()}
+    for name, value in _initial[context].items():
+        variables[name].assign(value)
     return Trainer(glow, config, workers)
 
 
