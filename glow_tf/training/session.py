@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import data_loaders
 from glow_tf.config import GlowConfig
+from glow_tf.flow.jit import check_jit, resolve_jit
 from glow_tf.flow.memory import as_memory, spelled
 from glow_tf.runtime import SignalHandler, is_elastic
 from glow_tf.storage import checkpoints
@@ -71,6 +72,7 @@ def train(
     if not is_elastic():  # rank 0's, because on another machine --resume may have found no config.json
         fields, settings = workers.broadcast_object([fields, settings])
     config = TrainConfig.from_dict(settings)
+    check_jit(resolve_jit(config.jit, config.precision), config.precision)  # before the data is looked at
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     data = data or setup.load_data(config, fields.get("image_size", -1))

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import data_loaders
@@ -171,3 +172,14 @@ def test_settings_of_xla_and_tf32_reach_the_model():
     glow = make_model(glow_tf.GlowConfig(**{**MODEL, "channels": 1}), config)
     assert glow.jit is True and glow.precision == "tf32"
     assert make_model(glow.config, glow_tf.TrainConfig()).jit is False  # auto, without a GPU
+
+
+def test_what_xla_cannot_do_is_said_before_any_work(tmp_path, monkeypatch, capsys):
+    flags = ["--problem", "folder", "--image_dir", str(tmp_path), "--logdir", str(tmp_path / "run"), "--jit"]
+    with pytest.raises(SystemExit):
+        command.main([*flags, "fast"])
+    assert "invalid choice: 'fast' (choose from" in capsys.readouterr().err
+    monkeypatch.setattr(tf.test, "is_built_with_xla", lambda: False)
+    assert command.main([*flags, "on"]) == 1
+    error = "train.py: error: jit=True: this TensorFlow was built without XLA; use jit=False\n"
+    assert capsys.readouterr().err == error and not (tmp_path / "run").exists()
