@@ -129,16 +129,16 @@ some_models = pytest.mark.parametrize("name", ["features, 1 level", "grayscale",
 def test_initialization_and_training(name):
     glow = Glow({**model(name).config.to_dict(), "width": 16})
     config = glow.config
-    x, y, _, context = inputs(glow, 32)
+    x, y, noise, context = inputs(glow, 32)
     x = (x // 8 + 8 * np.arange(config.image_width)[:, None]).astype(np.uint8)  # a ramp, for there to be what to learn
     if config.context == "label":
         with pytest.raises(ValueError, match="give y"):
             glow.initialize(x)
-    glow.initialize(x, y, context=context)
+    glow.initialize(x, y, noise, context)
     assert glow.initialized
     trainer = glow_tf.Trainer(glow, {"n_train": 64, "epochs_warmup": 0})
     given = None if config.context_from_image else context
-    losses = [trainer.step(x, y, 1e-4, context=given)["loss"] for _ in range(8)]
+    losses = [trainer.step(x, y, 1e-4, noise, given)["loss"] for _ in range(8)]
     assert losses[-1] < losses[0] - 0.01
 
 
@@ -161,12 +161,10 @@ def test_a_class_reaches_the_couplings_and_a_context_every_level():
         glow = model(name)
         x, y, noise, context = inputs(glow)
         z = glow.continuous(x, noise)
-        encodings = [glow.to_latents(z, *given) for given in ((y, "store", None, context),)]
-        y, context = others(y, context)
-        encodings.append(glow.to_latents(z, y, "store", None, context))
-        for latents in zip(encodings[0].eps, encodings[1].eps, strict=True):
+        one, other = (glow.to_latents(z, y, context=c) for y, c in ((y, context), others(y, context)))
+        for latents in zip(one.eps, other.eps, strict=True):
             assert np.any(latents[0] != latents[1])
-        assert np.any(encodings[0].top != encodings[1].top)
+        assert np.any(one.top != other.top)
 
 
 def test_without_a_context_nothing_is_there():
