@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from glow_tf.layers.base import Part, Weights, zeros
+from glow_tf.layers.base import Initializer, Part, Weights, zeros
 from glow_tf.layers.conv import conv3x3
 from glow_tf.layers.squeeze import squeeze2x2
 
@@ -20,8 +21,10 @@ class ContextEncoder(Part):
     once, not in every flow step, and whatever the flow's precision is, in float32 (or float64), so that encoding and
     decoding see the same.
 
-    The initial weights are He's, and nothing is normalised by data: a context may be constant in the first batch, as
-    that of one class is, or the output of a network whose last layer starts at zero.
+    At first the features are the pixels themselves beside random ones: relu(x) and relu(-x) of the finest level's
+    pixels, as far as F goes, and at further levels the means of those over 2x2 pixels. (Of random features alone a
+    model learns more slowly what single pixels say.) Nothing is normalised by data: a context may be constant in the
+    first batch, as that of one class is, or the output of a network whose last layer starts at zero.
 
     Args:
       channels: C.
@@ -37,7 +40,8 @@ class ContextEncoder(Part):
         if n_y is not None:
             self.add_weight("embedding", [n_y, channels], standard_normal)
         for i in range(n_levels):
-            self.add_part(f"level_{i}", _TwoConvs, 4 * (features if i else channels), features)
+            first = means if i else plus_and_minus
+            self.add_part(f"level_{i}", _TwoConvs, 4 * (features if i else channels), features, first)
 
     @staticmethod
     def features(weights: Weights, context: tf.Tensor) -> list[tf.Tensor]:
@@ -57,10 +61,10 @@ class ContextEncoder(Part):
 class _TwoConvs(Part):
     """relu(conv(relu(conv(x)))), both 3x3 and edge-aware; x [N, H, W, C] -> [N, H, W, C']."""
 
-    def __init__(self, channels_in: int, channels_out: int, **part: Any):
+    def __init__(self, channels_in: int, channels_out: int, first: Initializer, **part: Any):
         super().__init__(**part)
-        for name, channels in (("first", channels_in), ("second", channels_out)):
-            self.add_weight(f"{name}_W", [3, 3, channels + 1, channels_out], he_normal)
+        for name, channels, initializer in (("first", channels_in, first), ("second", channels_out, the_same)):
+            self.add_weight(f"{name}_W", [3, 3, channels + 1, channels_out], initializer)
             self.add_weight(f"{name}_b", [channels_out], zeros)
 
     @staticmethod
@@ -71,10 +75,33 @@ class _TwoConvs(Part):
         return x
 
 
-def he_normal(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
-    """N(0, 2 / inputs), which keeps the size of what goes through convolutions and relus (He et al. 2015)."""
-    deviation = math.sqrt(2 / math.prod(shape[-4:-1]))
-    return tf.random.stateless_normal(shape, seed, stddev=deviation, dtype=dtype)
+def plus_and_minus(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
+    """A kernel [3, 3, C + 1, C'] that gives x and -x of the first channels, as far as C' goes, nearly."""
+    passed = np.zeros(shape)
+    for k in range(min(shape[-1], 2 * (shape[-2] - 1))):
+        passed[1, 1, k // 2, k] = 1 - 2 * (k % 2)
+    return _nearly(passed, seed, dtype)
+
+
+def the_same(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
+    """A kernel [3, 3, C + 1, C] that passes its input on, nearly."""
+    passed = np.zeros(shape)
+    np.fill_diagonal(passed[1, 1], 1)
+    return _nearly(passed, seed, dtype)
+
+
+def means(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
+    """A kernel [3, 3, 4 C + 1, C] that gives the means of what were 2x2 pixels before they were squeezed, nearly."""
+    passed = np.zeros(shape)
+    for k in range(shape[-1]):
+        passed[1, 1, 4 * k : 4 * k + 4, k] = 1 / 4
+    return _nearly(passed, seed, dtype)
+
+
+def _nearly(passed: np.ndarray, seed: list[int], dtype: Any) -> tf.Tensor:
+    """The kernel plus a tenth of the variance that random ones have (He et al. 2015)."""
+    deviation = math.sqrt(0.2 / math.prod(passed.shape[:-1]))
+    return tf.constant(passed, dtype) + tf.random.stateless_normal(passed.shape, seed, stddev=deviation, dtype=dtype)
 
 
 def standard_normal(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
