@@ -40,6 +40,7 @@ class Demand:
       test_batch: images of an evaluation.
       waits: an update waits for the whole gradient: clipping, on_nan skip, several workers.
       on_gpu: it does there too, and the networks' weights are folded once for the two passes.
+      graphs: 1 where the process trains only, 2 where it evaluates and samples too.
       copies: of all weights that are trained, themselves, two moments and the average.
     """
 
@@ -51,6 +52,7 @@ class Demand:
     test_batch: int = 0
     waits: bool = False
     on_gpu: bool = False
+    graphs: int = 1
     copies: int = 4
 
     def peak(self, memory: Memory) -> int:
@@ -67,7 +69,7 @@ class Demand:
         initialisation = max(self._temporaries(i, self.initial_batch, backward=False) for i in levels)
         once = self.weights - (self.copies - 1) * self._size * (sum(trained) + others)
         tensors = max(self.weights + max(*moments, evaluation), once + initialisation)
-        return int(self.held + self.config.n_levels * _OF_LEVEL + _HOLES * tensors)
+        return int(self.held + self.graphs * self.config.n_levels * _OF_LEVEL + _HOLES * tensors)
 
     @property
     def weights(self) -> int:

@@ -68,8 +68,8 @@ def device_room() -> Room:
     return Room(has, min(has, free), max(0, resident - tensors), name)
 
 
-def choose(demand: Demand, asked: str | Memory, room: Room) -> Choice:
-    """What `asked`, as `Glow` takes it, comes to for this step in this room.
+def choose(demand: Demand, asked: str | Memory, room: Room, why: str = "as asked for") -> Choice:
+    """What `asked`, as `Glow` takes it, comes to for this step in this room; `why` is for a line without a budget.
 
     Raises:
       MemoryBudgetError: the step does not fit whatever is kept; the message says how much it needs and what to change.
@@ -87,18 +87,18 @@ def choose(demand: Demand, asked: str | Memory, room: Room) -> Choice:
     if isinstance(wanted, int) or wanted == AUTO:
         budget = wanted if isinstance(wanted, int) else int(room.free * (1 - FOR_OTHERS))
         memory: Memory = demand.within(budget)
-        reason = f"of {size_text(budget)}, where store takes {size_text(most)} and reversible {size_text(least)}"
+        reason = f" of {size_text(budget)}, where store takes {size_text(most)} and reversible {size_text(least)}"
         if wanted == AUTO:
             reason += f"; a tenth of the {there} is left to others"
         elif budget > room.free:
             warning = f"memory is {asked}, more than the {there}"
     else:
         check_fits(wanted, demand.config.n_levels, demand.config.depth)
-        memory, reason = wanted, "as asked for"
+        memory, reason = wanted, f", {why}"
         if demand.peak(memory) > room.free:
             warning = f"memory {spelled(memory)} takes about {size_text(demand.peak(memory))}, more than the {there}"
     needs = demand.peak(memory)
-    return Choice(memory, needs, f"memory: {in_words(memory)}; about {size_text(needs)} {reason}", warning)
+    return Choice(memory, needs, f"memory: {in_words(memory)}; about {size_text(needs)}{reason}", warning)
 
 
 def _needs(demand: Demand, least: int) -> str:

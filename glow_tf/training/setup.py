@@ -97,10 +97,13 @@ def choose_memory(model: GlowConfig, train: TrainConfig, workers: Workers, room:
         train.local_batch(train.n_batch_train, height, width),
         train.precision,
         initial_batch=initial,
+        graphs=2,
         test_batch=train.local_batch(train.n_batch_test, height, width),
         waits=workers.size > 1 or train.on_nan == "skip" or train.clip_grad_norm > 0,
     )
-    return choose(demand, recorded or train.resolve_memory(), room)
+    if recorded:
+        return choose(demand, recorded, room, "as when the run began")
+    return choose(demand, train.resolve_memory(), room)
 
 
 @contextlib.contextmanager
