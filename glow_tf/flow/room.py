@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -63,9 +64,11 @@ def device_room() -> Room:
     except ValueError:  # not with TensorFlow's own allocator (see keep_freed_memory)
         tensors = 0
     limit = host_memory_limit()
-    has, name = (limit, "this machine") if addresses is None or addresses > limit else (addresses, "ulimit -v")
-    free = resident + host_memory_free() // local_processes()
-    return Room(has, min(has, free), max(0, resident - tensors), name)
+    free, held = resident + host_memory_free() // local_processes(), max(0, resident - tensors)
+    if addresses is None or addresses > limit:
+        return Room(limit, min(limit, free), held, "this machine")
+    of_allocator = int(os.environ.get("TF_CPU_BFC_MEM_LIMIT_IN_MB", addresses // 2**20)) * 2**20
+    return Room(addresses, min(free, held + of_allocator), held, "ulimit -v")
 
 
 def choose(demand: Demand, asked: str | Memory, room: Room, why: str = "as asked for") -> Choice:
