@@ -28,8 +28,8 @@ _LAUNCHERS = (
 )
 # Processes of the job on this machine: Horovod's own launcher, Open MPI, MPICH and Intel MPI.
 _LOCAL_SIZES = ("HOROVOD_LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
-# Address space that TensorFlow's code, graphs and threads take beside its allocator's: 1.5 GiB was seen. Copies that are
-# written to checkpoints grow with the model, and models with the address space: 9/32 of it where that is more.
+# Address space for TensorFlow's code, graphs and threads beside its allocator's: 1.5 GiB was seen. What is copied for
+# checkpoints grows with the model, and models with the address space: 3/8 of it where that is more.
 _OTHER_ADDRESSES = 7 * 2**28
 
 
@@ -69,7 +69,7 @@ def keep_freed_memory() -> bool:
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
     limit, addresses = host_memory_limit(), address_space_limit()
     if addresses is not None:  # it asks for regions far larger than what it needs now, and would leave none to others
-        limit = min(limit, max(addresses // 4, addresses - max(_OTHER_ADDRESSES, addresses * 9 // 32)))
+        limit = min(limit, max(addresses // 4, addresses - max(_OTHER_ADDRESSES, addresses * 3 // 8)))
     os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(limit // 2**20))  # its own limit is 64 GiB
     if platform.libc_ver()[0] != "glibc" or len(os.sched_getaffinity(0)) > _FEW_CORES:
         return False

@@ -2,12 +2,19 @@
 
 import os
 import platform
+import resource
 import subprocess
 import sys
 
 import pytest
 
-from glow_tf.runtime import host_memory_limit, keep_freed_memory
+from glow_tf.runtime import (
+    host_memory_free,
+    host_memory_limit,
+    keep_freed_memory,
+    local_processes,
+    resident_memory,
+)
 
 PROGRAM = """
 import resource
@@ -63,3 +70,47 @@ def test_threads_of_a_large_machine_do_not_share_an_arena(monkeypatch, cores, sh
     monkeypatch.setattr(os, "environ", {**os.environ})
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
     assert keep_freed_memory() == shared
+
+
+def test_what_is_free_is_the_least_of_machine_and_groups(tmp_path):
+    for name, text in {
+        "proc/meminfo": "MemTotal: 4000 kB\nMemAvailable:  3000 kB\n",
+        "proc/self/status": "VmSize:\t 900 kB\nVmRSS:\t 700 kB\n",
+        "proc/self/cgroup": "0::/job/step\n",
+        "sys/fs/cgroup/job/memory.max": f"{2**21}\n",
+        "sys/fs/cgroup/job/memory.current": f"{2**20}\n",
+        "sys/fs/cgroup/job/memory.stat": f"anon 7\ninactive_file {2**18}\n",  # given up when it is asked for
+        "sys/fs/cgroup/job/step/memory.max": "max\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert host_memory_free(tmp_path) == 2**21 - 2**20 + 2**18
+    (tmp_path / "sys/fs/cgroup/job/memory.max").write_text("max\n")
+    assert host_memory_free(tmp_path) == 3000 * 1024
+    assert resident_memory(tmp_path) == 700 * 1024
+    assert resident_memory(tmp_path / "nowhere") == 0
+
+
+def test_address_space_is_a_limit_too(tmp_path, monkeypatch):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/status").write_text("VmSize:\t 900 kB\n")
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (10**6, 10**6))
+    assert host_memory_free(tmp_path) == 10**6 - 900 * 1024
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    os.environ.pop("TF_CPU_BFC_MEM_LIMIT_IN_MB", None)
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (2**32, 2**32))
+    keep_freed_memory()
+    assert int(os.environ["TF_CPU_BFC_MEM_LIMIT_IN_MB"]) <= 4096 - 7 * 256
+
+
+@pytest.mark.parametrize(
+    ("variables", "n"),
+    [
+        ({}, 1),
+        ({"HOROVOD_LOCAL_SIZE": "8"}, 8),
+        ({"OMPI_COMM_WORLD_LOCAL_SIZE": "3"}, 3),
+        ({"MPI_LOCALNRANKS": "x"}, 1),
+    ],
+)
+def test_processes_of_the_job_on_this_machine(variables, n):
+    assert local_processes(variables) == n

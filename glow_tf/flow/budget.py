@@ -40,7 +40,7 @@ class Demand:
       test_batch: images of an evaluation.
       waits: an update waits for the whole gradient: clipping, on_nan skip, several workers.
       on_gpu: it does there too, and the networks' weights are folded once for the two passes.
-      graphs: 1 where the process trains only, 2 where it evaluates and samples too.
+      whole_run: the process evaluates and samples too, and copies its weights into checkpoints.
       copies: of all weights that are trained, themselves, two moments and the average.
     """
 
@@ -52,7 +52,7 @@ class Demand:
     test_batch: int = 0
     waits: bool = False
     on_gpu: bool = False
-    graphs: int = 1
+    whole_run: bool = False
     copies: int = 4
 
     def peak(self, memory: Memory) -> int:
@@ -69,7 +69,11 @@ class Demand:
         initialisation = max(self._temporaries(i, self.initial_batch, backward=False) for i in levels)
         once = self.weights - (self.copies - 1) * self._size * (sum(trained) + others)
         tensors = max(self.weights + max(*moments, evaluation), once + initialisation)
-        return int(self.held + self.graphs * self.config.n_levels * _OF_LEVEL + _HOLES * tensors)
+        beside = self.held + self.config.n_levels * _OF_LEVEL
+        if self.whole_run:  # as many graphs again, and the largest variable once as an array and once as bytes
+            largest = max(self.config.depth * _TAPS * (self.config.width + 1) * self._outputs(i) for i in levels)
+            beside += self.config.n_levels * _OF_LEVEL + 2 * largest * self._size
+        return int(beside + _HOLES * tensors)
 
     @property
     def weights(self) -> int:

@@ -97,7 +97,7 @@ def choose_memory(model: GlowConfig, train: TrainConfig, workers: Workers, room:
         train.local_batch(train.n_batch_train, height, width),
         train.precision,
         initial_batch=initial,
-        graphs=2,
+        whole_run=True,
         test_batch=train.local_batch(train.n_batch_test, height, width),
         waits=workers.size > 1 or train.on_nan == "skip" or train.clip_grad_norm > 0,
     )

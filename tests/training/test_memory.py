@@ -73,7 +73,7 @@ def test_a_resumed_run_keeps_its_choice(tmp_path, monkeypatch, capsys):
 
 def peak(name):
     config = glow_tf.GlowConfig(**MODEL, channels=1)
-    return Demand(config, 16, initial_batch=4, test_batch=4, graphs=2).peak(name)
+    return Demand(config, 16, initial_batch=4, test_batch=4, whole_run=True).peak(name)
 
 
 def test_memory_given_anew_is_chosen_anew(tmp_path):
