@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.config import GlowConfig
+from glow_tf.config import ConfigError, GlowConfig
 from glow_tf.flow import quantization
 from glow_tf.flow.budget import Demand
 from glow_tf.flow.functions import ModelFunctions
@@ -59,13 +59,13 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
       ConfigError: the configuration is impossible.
       ValueError: memory, precision or jit is unknown, or this TensorFlow has no XLA.
 
-    Source: model.py of the original.
+    Source: model.py of OpenAI's code.
     """
 
     def __init__(
         self,
         config: GlowConfig | Mapping[str, Any],
-        memory: Memory = "reversible",
+        memory: Memory | int = "reversible",
         precision: str = "float32",
         seed: int = 0,
         *,
@@ -73,6 +73,10 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
     ):
         super().__init__(name="glow")
         self.config = config if isinstance(config, GlowConfig) else GlowConfig.from_dict(config)
+        if isinstance(memory, int):
+            memory = f"{memory}B"
+        if not isinstance(memory, Sequence):
+            raise ConfigError(f"memory is {memory!r}: a name, a size such as 6GiB, or every level's segments")
         check_fits(parse_memory(memory) if isinstance(memory, str) else memory, self.config.n_levels, self.config.depth)
         if precision not in _PRECISIONS:
             raise ValueError(f"precision={precision!r}: allowed are {', '.join(_PRECISIONS)}")
@@ -123,7 +127,7 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
         asked = self.memory
         if not isinstance(asked, str) or asked in MEMORY:
             return asked
-        if batch is None:
+        if not batch:
             return "reversible"
         if (asked, batch) not in self._chosen:
             choice = choose(Demand(self.config, batch, self.precision), asked, device_room())

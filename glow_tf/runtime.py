@@ -7,7 +7,6 @@ import ctypes
 import os
 import platform
 import re
-import resource
 import signal
 import threading
 from collections.abc import Mapping
@@ -84,6 +83,8 @@ def host_memory_limit(root: Path = Path("/")) -> int:
     Args:
       root: where proc and sys are.
     """
+    if not hasattr(os, "sysconf"):  # Windows, where nobody asks for a limit
+        return 2**63 - 1
     return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *(limit for limit, _ in _groups(root))])
 
 
@@ -113,6 +114,10 @@ def resident_memory(root: Path = Path("/")) -> int:
 
 def address_space_limit() -> int | None:
     """What `ulimit -v` allows, in bytes; None where it is unlimited."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return None
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if limit == resource.RLIM_INFINITY else limit
 
@@ -194,21 +199,26 @@ def uses_gpu() -> bool:
     return bool(tf.config.get_visible_devices("GPU"))
 
 
-def spare_gpu_memory() -> int:
-    """Bytes of its GPU that this process has never used so far; 0 without a GPU."""
-    import tensorflow as tf  # needed by those who have it already
+def gpu_memory_limit() -> int:
+    """Bytes that this process may have of its GPU: what was free when TensorFlow began to use it."""
     from tensorflow.python import pywrap_tfe
     from tensorflow.python.client import pywrap_tf_session
     from tensorflow.python.eager import context
 
-    if not uses_gpu():
-        return 0
     context.context().ensure_initialized()
     devices = pywrap_tfe.TFE_ContextListDevices(context.context()._handle)  # TensorFlow says the limit nowhere else
     numbers = range(pywrap_tf_session.TF_DeviceListCount(devices))
     gpus = [i for i in numbers if pywrap_tf_session.TF_DeviceListType(devices, i) == "GPU"]
-    limit = pywrap_tf_session.TF_DeviceListMemoryBytes(devices, gpus[0])
-    return limit - tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    return pywrap_tf_session.TF_DeviceListMemoryBytes(devices, gpus[0])
+
+
+def spare_gpu_memory() -> int:
+    """Bytes of its GPU that this process has never used so far; 0 without a GPU."""
+    import tensorflow as tf  # needed by those who have it already
+
+    if not uses_gpu():
+        return 0
+    return gpu_memory_limit() - tf.config.experimental.get_memory_info("GPU:0")["peak"]
 
 
 class SignalHandler:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from glow_tf.runtime import (
+    address_space_limit,
     host_memory_free,
     host_memory_limit,
     keep_freed_memory,
@@ -89,6 +90,14 @@ def test_what_is_free_is_the_least_of_machine_and_groups(tmp_path):
     assert host_memory_free(tmp_path) == 3000 * 1024
     assert resident_memory(tmp_path) == 700 * 1024
     assert resident_memory(tmp_path / "nowhere") == 0
+
+
+def test_systems_without_such_limits(monkeypatch):
+    """Windows has no module `resource`; importing glow_tf must not need it."""
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert address_space_limit() is None
+    monkeypatch.delattr(os, "sysconf")
+    assert host_memory_limit() >= 2**60
 
 
 def test_address_space_is_a_limit_too(tmp_path, monkeypatch):

@@ -57,7 +57,7 @@ def read_contexts(args: argparse.Namespace, glow: Any) -> Any:
     n = config.context_factor
     if n == 1:
         return glow.context_of(read_all(args, places))
-    small = type(config)((config.height // n, config.image_width // n), n_levels=1, channels=config.channels)
+    small = config.height // n, config.image_width // n, config.channels
     images = []
     for place in places:
         if place.path is None:

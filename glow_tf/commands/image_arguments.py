@@ -126,7 +126,7 @@ def read_batches(args: argparse.Namespace, places: list[Place], batch: int) -> I
                 images.append(of_data[place.split, place.number])
                 continue
             try:
-                images.append(read_file(place.path, args.location.config, args.crop))
+                images.append(read_file(place.path, args.location.config.image_shape, args.crop))
             except CommandError as error:
                 bad.append(str(error))
         if bad:
@@ -134,8 +134,8 @@ def read_batches(args: argparse.Namespace, places: list[Place], batch: int) -> I
         yield np.stack(images)
 
 
-def read_file(path: Path, config: GlowConfig, crop: int = 0) -> np.ndarray:
-    """uint8 [H, W, C] of one file.
+def read_file(path: Path, shape: tuple[int, int, int], crop: int = 0) -> np.ndarray:
+    """uint8 [H, W, C], which is `shape`, of one file.
 
     Raises:
       CommandError: it is no PNG or JPEG image, damaged, too large, or smaller than the model's images or the crop.
@@ -144,7 +144,7 @@ def read_file(path: Path, config: GlowConfig, crop: int = 0) -> np.ndarray:
     from data_loaders.text import printable
 
     try:
-        return read_image(path, (config.height, config.image_width), config.channels, crop)
+        return read_image(path, shape[:2], shape[2], crop)
     except BadImageError as error:
         hint = " (--crop 0 takes the whole image)" if crop else ""
         raise CommandError(f"{printable(str(path))} {error}{hint}") from None

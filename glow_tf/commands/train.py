@@ -181,8 +181,10 @@ def _resolve(given: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
     size = model.get("image_size", -1)
     if size == -1:
         size = _PROBLEMS.get(config.problem, _OTHER)[0]
-    # An unknown size is checked once the data says it; 2^n_levels always fits.
-    checked = GlowConfig.from_dict({**model, "image_size": 2 ** model.get("n_levels", 3) if size == -1 else size})
+    # An unknown size is checked once the data says it; 2^n_levels, times N where a context is N times as small, fits.
+    factor = str(model.get("context", "")).partition(":")[2]
+    fits = 2 ** model.get("n_levels", 3) * (int(factor) if factor.isdecimal() and len(factor) < 4 else 1)
+    checked = GlowConfig.from_dict({**model, "image_size": fits if size == -1 else size})
     model = {**checked.to_dict(), "image_size": size}
     if not launched_by_horovod() and not config.inference:  # of several ranks, one may have claimed the folder already
         check_claim(Path(config.logdir), {"model": model, "train": config.to_dict()}, resume=config.resume)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from typing import NamedTuple
 
@@ -11,7 +12,14 @@ import tensorflow as tf
 from glow_tf.config import ConfigError
 from glow_tf.flow.budget import Demand
 from glow_tf.flow.memory import AUTO, Memory, check_fits, in_words, parse_memory, size_text, spelled
-from glow_tf.runtime import address_space_limit, host_memory_free, host_memory_limit, local_processes, resident_memory
+from glow_tf.runtime import (
+    address_space_limit,
+    gpu_memory_limit,
+    host_memory_free,
+    host_memory_limit,
+    local_processes,
+    resident_memory,
+)
 
 FOR_OTHERS = 0.1  # share of the room that auto leaves alone
 _OF_GPU_LIBRARIES = 256 * 2**20  # their work spaces, and kernels' code; not measured
@@ -51,16 +59,13 @@ def device_room() -> Room:
     """
     gpus = tf.config.get_visible_devices("GPU")
     if gpus:
-        from tensorflow.python.client import device_lib  # what else says how much a GPU has
-
-        tf.config.list_logical_devices("GPU")  # as this process set it up, with memory growth
-        free = next(d.memory_limit for d in device_lib.list_local_devices() if d.device_type == "GPU")
-        share = max(1, local_processes() // len(tf.config.list_physical_devices("GPU")))
+        limit, seen = gpu_memory_limit(), len(tf.config.list_physical_devices("GPU"))
+        share = math.ceil(local_processes() / seen) if seen > 1 else 1  # one alone may be that of this process
         ours = tf.config.experimental.get_memory_info("GPU:0")["current"]
-        return Room(free + ours, ours + free // share, _OF_GPU_LIBRARIES, "the GPU", on_gpu=True)
+        return Room(limit, ours + (limit - ours) // share, _OF_GPU_LIBRARIES, "the GPU", on_gpu=True)
     resident, addresses = resident_memory(), address_space_limit()
     try:
-        tensors = tf.config.experimental.get_memory_info("CPU:0")["current"]
+        tensors = tf.config.experimental.get_memory_info("CPU:0")["peak"]  # the allocator keeps what it once had
     except ValueError:  # not with TensorFlow's own allocator (see keep_freed_memory)
         tensors = 0
     limit = host_memory_limit()
@@ -71,11 +76,14 @@ def device_room() -> Room:
     return Room(addresses, min(free, held + of_allocator), held, "ulimit -v")
 
 
-def choose(demand: Demand, asked: str | Memory, room: Room, why: str = "as asked for") -> Choice:
+def choose(
+    demand: Demand, asked: str | Memory, room: Room, why: str = "as asked for", *, refuse: bool = True
+) -> Choice:
     """What `asked`, as `Glow` takes it, comes to for this step in this room; `why` is for a line without a budget.
 
     Raises:
-      MemoryBudgetError: the step does not fit whatever is kept; the message says how much it needs and what to change.
+      MemoryBudgetError: the step does not fit whatever is kept, the message says how much it needs and what to change;
+        without `refuse` that is a warning only, where `asked` is no budget.
       ConfigError: asked is nothing that `Glow` takes.
     """
     demand = dataclasses.replace(demand, held=room.held, on_gpu=room.on_gpu)
@@ -84,7 +92,7 @@ def choose(demand: Demand, asked: str | Memory, room: Room, why: str = "as asked
     there = f"{size_text(room.free)} that this process can have of {room.name}"
     if isinstance(wanted, int) and wanted < least:
         raise MemoryBudgetError(f"memory is {asked}: {_needs(demand, least)}. {_advice(demand, wanted)}")
-    if least > room.free:
+    if least > room.free and (refuse or isinstance(wanted, int) or wanted == AUTO):
         raise MemoryBudgetError(f"{_needs(demand, least)}, more than the {there}. {_advice(demand, room.free)}")
     warning = ""
     if isinstance(wanted, int) or wanted == AUTO:

@@ -129,6 +129,15 @@ def best_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def is_whole(checkpoint: Path) -> bool:
+    """Whether `verify` has nothing to say."""
+    try:
+        verify(checkpoint)
+    except CheckpointError:
+        return False
+    return True
+
+
 def verify(checkpoint: Path) -> None:
     """Raises CheckpointError, naming the file, unless every file is what the manifest says."""
     try:

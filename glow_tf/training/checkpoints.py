@@ -56,11 +56,11 @@ class CheckpointManager:
         def load() -> dict[str, Any] | None:
             if diverged:
                 found = checkpoints.list_checkpoints(self._folder)
-                if len(found) > 1 and found[-1] == self._rolled_back:
+                if len(found) > 1 and found[-1] == self._rolled_back and checkpoints.is_whole(found[-2]):
                     warn(f"checkpoint set aside: training diverged twice from {found[-1]}")
                     checkpoints.set_aside(found[-1], "diverged-")
             state = checkpoints.restore_latest(self._folder, groups, TrainState.from_dict, warn)
-            if diverged:
+            if diverged and state:
                 self._rolled_back = checkpoints.list_checkpoints(self._folder)[-1]
             return state.to_dict() if state else None
 

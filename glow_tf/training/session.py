@@ -100,12 +100,15 @@ def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: Workers, si
 
             def claim() -> tuple[str, bool]:
                 folders.check_claim(logdir, settings, resume=resume or continuing)
-                recorded = folders.recorded_memory(logdir, config) if resume or continuing else None
-                choice = setup.choose_memory(model, config, workers, room, recorded)
-                print(choice.line, flush=True)
-                if choice.warning:
-                    print(f"warning: {choice.warning}", flush=True)
-                settings["memory"] = spelled(choice.memory)
+                if elastic.trainer is not None:  # its own memory would count as taken by others
+                    settings["memory"] = spelled(elastic.trainer.glow.memory)
+                else:
+                    recorded = folders.recorded_memory(logdir, config) if resume else None
+                    choice = setup.choose_memory(model, config, workers, room, recorded)
+                    print(choice.line, flush=True)
+                    if choice.warning:
+                        print(f"warning: {choice.warning}", flush=True)
+                    settings["memory"] = spelled(choice.memory)
                 return settings["memory"], folders.claim(logdir, settings, resume=resume or continuing)
 
             memory, resuming = workers.on_chief(claim)

@@ -91,7 +91,7 @@ def choose_memory(model: GlowConfig, train: TrainConfig, workers: Workers, room:
       MemoryBudgetError: the model cannot be trained here; the message says what to change.
     """
     height, width = model.height, model.image_width
-    initial = 0 if train.restore_path else train.local_batch(train.n_batch_init, height, width)
+    initial = 0 if train.restore_path or recorded else train.local_batch(train.n_batch_init, height, width)
     demand = Demand(
         model,
         train.local_batch(train.n_batch_train, height, width),
@@ -102,7 +102,7 @@ def choose_memory(model: GlowConfig, train: TrainConfig, workers: Workers, room:
         waits=workers.size > 1 or train.on_nan == "skip" or train.clip_grad_norm > 0,
     )
     if recorded:
-        return choose(demand, recorded, room, "as when the run began")
+        return choose(demand, recorded, room, "as when the run began", refuse=False)  # it did fit
     return choose(demand, train.resolve_memory(), room)
 
 

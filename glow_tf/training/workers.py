@@ -221,7 +221,8 @@ def _tells_of_lost_worker(error: BaseException | None) -> bool:
         seen.add(id(error))
         if isinstance(error, HorovodInternalError):
             return True
-        said = str(error).lower()
+        # TensorFlow lists the program's files, in an elastic job Horovod's own among them.
+        said = "\n".join(line for line in str(error).lower().splitlines() if 'file "' not in line)
         if isinstance(error, _FAILED_COLLECTIVE) and any(word in said for word in ("horovod", "nccl", "gloo")):
             return True
         error = error.__cause__ or error.__context__

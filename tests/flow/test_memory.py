@@ -50,6 +50,15 @@ def test_what_is_no_memory_is_one_line(text, says):
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
+def test_bytes_are_a_number_too_and_other_kinds_are_refused():
+    config = {"image_size": 8, "n_levels": 1, "depth": 1, "width": 4}
+    glow = glow_tf.Glow(config, memory=2**40)
+    assert glow.memory == f"{2**40}B" and glow.memory_for(0) == "reversible"
+    for memory in (None, 2.5, True):
+        with pytest.raises(ConfigError, match="memory is"):
+            glow_tf.Glow(config, memory=memory)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("text", ["store", "reversible", "none:20,h+hidden_2:12/all:32", "h:1/start:1"])
 def test_what_is_spelled_is_read(text):
     assert spelled(as_memory(text)) == text and as_memory(text) == parse_memory(text)

@@ -73,6 +73,13 @@ def test_features_are_no_matter_of_a_run():
         train({**MODEL, "context_channels": 2}, SETTINGS)
 
 
+@pytest.mark.parametrize(("factor", "levels"), [(16, 3), (3, 2)])
+def test_a_factor_is_not_held_against_a_size_that_the_data_says(factor, levels):
+    words = ["--problem", "folder", "--image_dir", ".", "--n_levels", str(levels)]
+    model, _ = command.parse([*words, "--context", f"downsampled:{factor}"])
+    assert model["context"] == f"downsampled:{factor}"
+
+
 @pytest.mark.parametrize("kind", ["sepia", "downsampled:3", "grayscale:1"])
 def test_flags_are_checked_before_any_work(kind, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -180,6 +180,20 @@ def test_a_checkpoint_that_diverged_twice_is_not_returned_to(tmp_path):
     assert t.state.step == 2 and len(said) == 1
 
 
+def test_the_only_undamaged_checkpoint_is_not_set_aside(tmp_path):
+    t = trainer(on_nan="rollback")
+    manager = CheckpointManager(t, tmp_path)
+    for _ in range(2):
+        manager.save()
+        t.step(X, Y)
+    oldest = list_checkpoints(tmp_path)[0]
+    (oldest / "weights.npz").write_bytes(b"damaged")
+    for _ in range(3):
+        manager.restore(lambda warning: None, diverged=True)
+        assert t.state.step == 1
+    assert [c.name for c in list_checkpoints(tmp_path)][-1] == "000000001-2"
+
+
 def test_fresh_noise_after_a_rollback(skipping):
     noises = []
     for rollbacks in (0, 1, 0):

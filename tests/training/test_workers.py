@@ -63,6 +63,7 @@ MESSAGES = (
     (tf.errors.CancelledError(None, None, "[[{{node HorovodAllreduce_metrics}}]]"), True),
     (caused(ValueError("the batch could not be read"), tf.errors.UnknownError(None, None, HVD)), True),
     (tf.errors.InternalError(None, None, "Blas GEMM launch failed"), False),
+    (tf.errors.InternalError(None, None, 'no cuDNN, defined at:\n  File "horovod/common/elastic.py", line 1'), False),
     (tf.errors.InvalidArgumentError(None, None, "HorovodAllreduce: mismatched shapes"), False),
     (caused(ValueError("one"), ValueError("horovod")), False),
     (KeyError("horovod"), False),
