@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,7 +91,9 @@ class TrainStep:
         zero = tf.UnconnectedGradients.ZERO
         *local, recovery = tape.gradient(loss, [*variables, probe], unconnected_gradients=zero)
         gradients, squares = self._share(local)
-        recovery = self._workers.mean(tf.cast(tf.reduce_max(recovery), tf.float64), "recovery")
+        recovery = tf.cast(tf.reduce_max(recovery), tf.float64)
+        recovery = tf.where(tf.math.is_nan(recovery), tf.constant(math.inf, tf.float64), recovery)  # NaN is no largest
+        recovery = self._workers.largest(recovery, "recovery")
         finite, recovered = tf.reduce_all(tf.math.is_finite(means)) & (means[-1] < SINGULAR), recovery < UNRECOVERED
         norm = self._apply(gradients, squares, lr, finite & update & ~self._halted.read_value(), recovered)
         step_ok = finite & recovered & tf.math.is_finite(norm)

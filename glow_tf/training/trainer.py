@@ -136,7 +136,7 @@ class Trainer:
           the step; grad_norm: global norm of the averaged gradient before it is clipped; condition: the
           largest of a 1x1 convolution (see `condition_number`); recovery_error: between a level's input and what the
           backward pass recovered of it, the largest difference of any level, relative to the input's largest magnitude,
-          a mean over the workers, 0 where it is kept; step_ok: 0 where the update was left out.
+          the largest of the workers, 0 where it is kept; step_ok: 0 where the update was left out.
 
         Raises:
           DivergedError: a number is not finite, a 1x1 convolution close to singular, or an input not recovered (unless

@@ -63,6 +63,10 @@ class Workers:
         """The sum over the workers, on each of them."""
         return tensor
 
+    def largest(self, tensor: tf.Tensor, name: str) -> tf.Tensor:
+        """Element by element the largest over the workers, on each of them."""
+        return tensor
+
     def broadcast(self, variables: Sequence[tf.Variable]) -> None:
         """Gives every worker the values of rank 0."""
 
@@ -145,6 +149,9 @@ class HorovodWorkers(Workers):
 
     def sum(self, tensor: tf.Tensor, name: str) -> tf.Tensor:  # noqa: D102
         return self._hvd.allreduce(tensor, name=name, op=self._hvd.Sum)
+
+    def largest(self, tensor: tf.Tensor, name: str) -> tf.Tensor:  # noqa: D102
+        return self._hvd.allreduce(tensor, name=name, op=self._hvd.Max)
 
     def any(self, name: str, *, flag: bool) -> bool:  # noqa: D102
         return float(self.sum(tf.constant(float(flag)), name)) > 0

@@ -164,6 +164,13 @@ def test_an_input_that_is_lost_fails_the_step(on_nan, monkeypatch):
         np.testing.assert_array_equal(variable.numpy(), before[name])
 
 
+def test_an_input_that_another_worker_lost_fails_the_step_too(monkeypatch):
+    """The worst counts, however many others there are: a mean would hide it."""
+    monkeypatch.setattr(distributed.Workers, "largest", lambda self, tensor, name: tf.maximum(tensor, 0.5))
+    with pytest.raises(DivergedError, match=r"relative error of 0\.5, where"):
+        trainer("reversible").step(X, Y)
+
+
 def test_a_run_that_loses_inputs_ends_with_advice(tmp_path, monkeypatch):
     monkeypatch.setattr(step_module, "UNRECOVERED", 1e-12)
     monkeypatch.setattr("glow_tf.training.diagnosis.UNRECOVERED", 1e-12)
