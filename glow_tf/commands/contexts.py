@@ -11,7 +11,7 @@ from glow_tf.commands.arguments import CommandError
 from glow_tf.commands.folders import ModelLocation
 from glow_tf.commands.image_arguments import expand, read_all, read_file
 
-MADE_OF = {
+_MADE_OF = {
     "grayscale": "colours gray pictures",
     "downsampled": "enlarges small pictures",
     "left_half": "completes halves",
@@ -41,7 +41,7 @@ def check_pictures_given(location: ModelLocation, *, given: bool) -> None:
         raise CommandError(f"--context: {location.path} is not conditioned on pictures; {what}")
     check_made_of_images(location)
     if config.context_given and not given:
-        kind = MADE_OF[config.context.partition(":")[0]]
+        kind = _MADE_OF[config.context.partition(":")[0]]
         raise CommandError(f"{location.path} {kind}: give --context IMAGE, one or several")
 
 
@@ -58,12 +58,14 @@ def read_contexts(args: argparse.Namespace, glow: Any) -> Any:
     if n == 1:
         return glow.context_of(read_all(args, places))
     small = config.height // n, config.image_width // n, config.channels
-    images = []
-    for place in places:
-        if place.path is None:
-            images.append(read_all(args, [place])[0])
-        else:
-            images.append(np.repeat(np.repeat(read_file(place.path, small, args.crop), n, 0), n, 1))
+    of_data = [place for place in places if place.path is None]
+    held = iter(read_all(args, of_data) if of_data else ())
+    images = [
+        next(held)
+        if place.path is None
+        else np.repeat(np.repeat(read_file(place.path, small, args.crop), n, 0), n, 1)
+        for place in places
+    ]
     return glow.context_of(np.stack(images))
 
 

@@ -36,7 +36,7 @@ from glow_tf.commands.arguments import (
 )
 from glow_tf.commands.contexts import check_pictures_given, read_contexts
 from glow_tf.commands.folders import find_model
-from glow_tf.commands.image_arguments import add_images, check_images
+from glow_tf.commands.image_arguments import add_images, check_images, expand
 
 HELP = "draws samples into one PNG, or into a folder of them"
 _CHUNK = 1000  # latents of a folder's images that are drawn at once, whatever --batch is
@@ -95,7 +95,7 @@ def _check_context(args: argparse.Namespace) -> None:
     check_images(args, args.location)
     height, width = args.location.config.image_shape[:2]
     args.scale = outputs.scale_for(args.scale, height, width)
-    outputs.check_pixels((args.n + 1) * len(args.context) * len(args.temperature), height, width, args.scale)
+    outputs.check_pixels((args.n + 1) * len(expand(args)) * len(args.temperature), height, width, args.scale)
     check_out(args.out, [".png"])
 
 
