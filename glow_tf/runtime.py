@@ -143,19 +143,13 @@ def _groups(root: Path) -> list[tuple[int, int]]:
     for line in groups:
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
-            mounts, limit, used, files = (
-                ["memory"],
-                "memory.limit_in_bytes",
-                "memory.usage_in_bytes",
-                "total_inactive_file",
-            )
+            mounts, files = ["memory"], "total_inactive_file"
+            limit, used = "memory.limit_in_bytes", "memory.usage_in_bytes"
         elif not controllers:
-            mounts, limit, used, files = ["", "unified"], "memory.max", "memory.current", "inactive_file"
+            mounts, files, limit, used = ["", "unified"], "inactive_file", "memory.max", "memory.current"
         else:
             continue
-        group = Path(
-            path.lstrip("/")
-        )  # as the host has it: inside a container there may be no such folder, only the top
+        group = Path(path.lstrip("/"))  # as the host has it: in a container there may be the top only
         for mount in mounts:
             for folder in (group, *group.parents):
                 top = root / "sys/fs/cgroup" / mount / folder

@@ -126,9 +126,7 @@ class ElasticState:
         """Copies the trainer's variables and counters: on the GPU where it has room for them beside a training step."""
         assert self.trainer is not None
         variables = self.trainer.saved_variables()
-        if (
-            self._committed is not None and self._committed[0].step < self.trainer.state.step
-        ):  # what a step needs is known
+        if self._committed and self._committed[0].step < self.trainer.state.step:  # what a step needs is known
             size = sum(variable.dtype.size * variable.shape.num_elements() for variable in variables)
             self._on_gpu = self._on_gpu or runtime.spare_gpu_memory() > _ROOM * size
         if self._on_gpu:
