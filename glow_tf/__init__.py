@@ -1,4 +1,4 @@
-"""Glow (Kingma & Dhariwal, 2018) in TensorFlow 2, number by number the original's.
+"""Glow (Kingma & Dhariwal, 2018) in TensorFlow 2, number by number OpenAI's.
 
 Names and modules are imported on first use, so that a command line can check its arguments before TensorFlow loads.
 """

@@ -1,6 +1,6 @@
 """The configuration of a Glow model: typed, validated, JSON both ways.
 
-Names and defaults are those of the flags of the original's train.py (https://github.com/openai/glow).
+Names and defaults are those of the flags of OpenAI's train.py (https://github.com/openai/glow).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ConfigError(ValueError):
 
 
 def _choice(field: str, value: object, names: tuple[str, ...]) -> str:
-    """The name for `value`, which is a name or the original's integer for it."""
+    """The name for `value`, which is a name or OpenAI's integer for it."""
     if isinstance(value, str) and value in names:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
@@ -78,7 +78,7 @@ class GlowConfig:
     Raises:
       ConfigError: a field is out of its range, or two fields contradict each other.
 
-    Source: flags of train.py of the original; image_size as (H, W), channels, lu_decomposed and contexts are ours.
+    Source: flags of train.py of OpenAI's code; image_size as (H, W), channels, lu_decomposed and contexts are ours.
     """
 
     image_size: int | tuple[int, int]
@@ -208,7 +208,7 @@ class GlowConfig:
 
     @property
     def has_classifier(self) -> bool:
-        """Whether the model has the classification head (ycond and weight_y > 0, as the original)."""
+        """Whether the model has the classification head (ycond and weight_y > 0, as OpenAI's code)."""
         return self.ycond and self.weight_y > 0
 
     def level_shape(self, level: int) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Real processes that have imported TensorFlow already: an import takes as much processor time as most tests.
+"""Real processes that have imported TensorFlow already: an import takes as much CPU time as most tests.
 
 They are forked from a process that has imported it, and is otherwise as fresh as a new one. Tests of how a process
 starts take subprocess.

@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
         choices=SCALES,
         default="tiny",
         help="tiny: the digits that come with the project, 2 minutes on 2 cores (default); small: at most 3 hours on"
-        " 2 cores; paper: the original's setting, under horovodrun",
+        " 2 cores; paper: OpenAI's setting, under horovodrun",
     )
     parser.add_argument("--out", type=Path, help="folder of everything that is written")
     data = parser.add_mutually_exclusive_group()

@@ -1,6 +1,6 @@
 """uint8 images <-> continuous variables, dequantisation, nats <-> bits per dimension.
 
-Source: `preprocess`, `postprocess` and `_f_loss` in the original's model.py.
+Source: `preprocess`, `postprocess` and `_f_loss` in OpenAI's model.py.
 """
 
 from __future__ import annotations

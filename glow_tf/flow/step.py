@@ -32,7 +32,7 @@ class FlowStep(ConditionalLayer):
     Log-determinant: the sum of the three layers'.
 
     x and y: [N, H, W, C], C even. A context [N, H, W, C'] goes to the coupling's network. Source: paper, figure 2a;
-    `revnet2d_step` in the original's model.py.
+    `revnet2d_step` in OpenAI's model.py.
 
     Args:
       channels: C.

@@ -9,13 +9,13 @@ import tensorflow as tf
 from glow_tf.layers.base import LOG_SCALE_FACTOR, Layer, Weights, scale_of, zeros
 from glow_tf.layers.tensors import per_example, pixels
 
-EPSILON = 1e-6  # added to the standard deviation of the initial batch, as the original
+EPSILON = 1e-6  # added to the standard deviation of the initial batch, as OpenAI's code
 
 
 def normalizing_weights(x: tf.Tensor) -> dict[str, tf.Tensor]:
     """b and logs, [C] each, that give every channel of x [..., C] zero mean and unit variance.
 
-    b = -mean, logs = log(1 / (std + 1e-6)) / 3 (the original's data-dependent initialisation, tfops.py).
+    b = -mean, logs = log(1 / (std + 1e-6)) / 3 (OpenAI's data-dependent initialisation, tfops.py).
     """
     axes = list(range(x.shape.rank - 1))
     mean = tf.reduce_mean(x, axes)
@@ -32,8 +32,8 @@ class ActNorm(Layer):
 
     x and y: [N, H, W, C]; b and logs: [C].
 
-    Source: paper, section 3.1 and Table 1; `actnorm` in the original's tfops.py, which has the bias inside the scale
-    and the factor 3. Deviation: before its initialisation the layer is the identity (the original's weights are random
+    Source: paper, section 3.1 and Table 1; `actnorm` in OpenAI's tfops.py, which has the bias inside the scale
+    and the factor 3. Deviation: before its initialisation the layer is the identity (OpenAI's weights are random
     until then).
     """
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 Weights = Mapping[str, Any]  # nested: attribute name -> tensor, or -> the weights of a part
 Initializer = Callable[[list[int], list[int], Any], tf.Tensor]  # (shape, stateless seed, dtype) -> initial value
 
-LOG_SCALE_FACTOR = 3.0  # the original's logscale_factor: scales are exp(3 * logs)
+LOG_SCALE_FACTOR = 3.0  # OpenAI's logscale_factor: scales are exp(3 * logs)
 
 
 def zeros(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
@@ -27,7 +27,7 @@ def zeros(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
 
 
 def normal(shape: list[int], seed: list[int], dtype: Any) -> tf.Tensor:
-    """N(0, 0.05), the original's initial convolution weights."""
+    """N(0, 0.05), OpenAI's initial convolution weights."""
     return tf.random.stateless_normal(shape, seed, stddev=0.05, dtype=dtype)
 
 

@@ -32,7 +32,7 @@ class ContextEncoder(Part):
       n_levels: L.
       n_y: the number of classes, where the context is the class: an embedding [n_y, C], the same for every pixel.
 
-    Source: ours; the original has no context.
+    Source: ours; OpenAI's code has no context.
     """
 
     def __init__(self, channels: int, features: int, n_levels: int, *, n_y: int | None = None, **part: Any):

@@ -1,6 +1,6 @@
-"""3x3 convolutions as matrix products, with the original's edge-indicator channel.
+"""3x3 convolutions as matrix products, with OpenAI's edge-indicator channel.
 
-The original zero-pads every 3x3 convolution's input by one pixel and appends a channel that is 1 on the padded ring and
+OpenAI's code zero-pads the input of every 3x3 convolution by a pixel and appends a channel that is 1 on that ring and
 0 inside, so that the network can tell where the image ends (`add_edge_padding` in its tfops.py). Kernels are
 [3, 3, C + 1, C'], the indicator's slice last. What the indicator contributes does not depend on the image: it is a bias
 per position.
@@ -131,7 +131,7 @@ def conv3x3(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 class NormedConv(Part):
     """Weights of a convolution without bias, followed by actnorm: y = (conv(x, W) + b) * exp(3 * logs).
 
-    W: [3, 3, C + 1, C'] (edge-aware) or [C, C'] (1x1); b and logs: [C']. Source: `conv2d` in the original's tfops.py.
+    W: [3, 3, C + 1, C'] (edge-aware) or [C, C'] (1x1); b and logs: [C']. Source: `conv2d` in OpenAI's tfops.py.
     """
 
     set_by_data = ("b", "logs")
@@ -147,7 +147,7 @@ class ZeroConv(Part):
     """The zero-initialised 3x3 convolution: y = (conv(x, W) + b) * exp(3 * logs), all weights 0 at first.
 
     x: [N, H, W, C]; W: [3, 3, C + 1, C']; b and logs: [C']; y: [N, H, W, C']. Source: paper, section 3.3 (zero
-    initialisation); `conv2d_zeros` in the original's tfops.py.
+    initialisation); `conv2d_zeros` in OpenAI's tfops.py.
     """
 
     def __init__(self, channels_in: int, channels_out: int, **part: Any):
@@ -165,7 +165,7 @@ class ZeroConv(Part):
 class ZeroLinear(Part):
     """The zero-initialised linear layer: y = (x W + b) * exp(3 * logs), all weights 0 at first.
 
-    x: [N, C]; W: [C, C']; b and logs: [C']; y: [N, C']. Source: `linear_zeros` in the original's tfops.py.
+    x: [N, C]; W: [C, C']; b and logs: [C']; y: [N, C']. Source: `linear_zeros` in OpenAI's tfops.py.
     """
 
     def __init__(self, channels_in: int, channels_out: int, **part: Any):

@@ -86,7 +86,7 @@ class AdditiveCoupling(Coupling):
     x = (x1, x2) and y: [N, H, W, C], halves in channel order; f: CouplingNet with C / 2 outputs. With a context c
     [N, H, W, C'] the network is f(x1, c).
 
-    Source: paper, section 3.3 and Table 1; flow_coupling 0 of the original.
+    Source: paper, section 3.3 and Table 1; flow_coupling 0 of OpenAI's code.
     """
 
     outputs_per_channel = 1
@@ -109,7 +109,7 @@ class AffineCoupling(Coupling):
     shift and scale interleaved (h1 = outputs 0, 2, ..., h2 = outputs 1, 3, ...). With a context c [N, H, W, C'] the
     network is f(x1, c).
 
-    Source: paper, section 3.3 and Table 1; flow_coupling 1 of the original, which has the sigmoid where the paper has
+    Source: paper, section 3.3 and Table 1; flow_coupling 1 of OpenAI's code, which has the sigmoid where the paper has
     exp, and the shift inside the scale.
     """
 

@@ -66,14 +66,14 @@ class CouplingNet(Part):
     zero: at first a conditional network is the unconditional one, whatever the context is. (From random W_c the digits'
     classes are learned with 0.08 bits/dim more on images that were not trained on.)
 
-    The original interleaves the last convolution's outputs where there are several per channel (shift, scale, shift,
+    OpenAI's code interleaves the last convolution's outputs where there are several per channel (shift, scale, shift,
     scale, ...). The weights are stored so, but h has them in `groups` (all shifts, then all scales): that costs nothing
     here and saves strided slices later.
 
     `apply` is the network; `vjp` is its gradient from the activations that `apply` returned, written out so that a
     level's backward pass can have it without evaluating the network twice.
 
-    Source: paper, section 3.3; `f` in the original's model.py.
+    Source: paper, section 3.3; `f` in OpenAI's model.py.
     """
 
     def __init__(

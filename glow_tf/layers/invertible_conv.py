@@ -73,7 +73,7 @@ class InvertibleConv1x1(Mixing):
     x and y: [N, H, W, C]; W: [C, C], a pixel's channels are a row vector. Determinant and inverse are computed in
     float64 and rounded to the layer's dtype (OpenAI's code: the determinant only).
 
-    Source: paper, section 3.2 and Table 1; `invertible_1x1_conv` in the original's model.py.
+    Source: paper, section 3.2 and Table 1; `invertible_1x1_conv` in OpenAI's model.py.
     """
 
     def __init__(self, channels: int, **part: Any):
@@ -103,7 +103,7 @@ class InvertibleConv1x1LU(InvertibleConv1x1):
     x and y: [N, H, W, C]; P, L, U: [C, C]; sign_S, log_S: [C]. P and sign_S are fixed. The entries of L and U that the
     formula leaves out have no effect. W is put together in float64.
 
-    Source: paper, section 3.2 (equations 10 and 11); the LU branch of `invertible_1x1_conv` in the original's model.py.
+    Source: paper, section 3.2 (equations 10 and 11); the LU branch of `invertible_1x1_conv` in OpenAI's model.py.
     """
 
     def __init__(self, channels: int, **part: Any):

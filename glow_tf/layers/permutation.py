@@ -28,7 +28,7 @@ class ReversePermutation(Mixing):
     Reverse: x[..., j] = y[..., C - 1 - j].
     Log-determinant: 0.
 
-    x and y: [N, H, W, C]. Source: flow_permutation 0 (`reverse_features`) of the original.
+    x and y: [N, H, W, C]. Source: flow_permutation 0 (`reverse_features`) of OpenAI's code.
     """
 
     def forward_with(self, weights: Weights, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -30,7 +30,7 @@ class TopPrior(Layer):
       n_y: number of classes of the ZeroLinear term; None for no such term (ycond off).
       context_channels: of the context; 0 for no such term.
 
-    Source: `prior` in the original's model.py.
+    Source: `prior` in OpenAI's model.py.
     """
 
     def __init__(

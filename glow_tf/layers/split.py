@@ -34,7 +34,7 @@ class Split(ConditionalLayer):
     log-determinant is log N(x2; mean, exp(logs)). y1 goes on to the next level. With a context c [N, H, W, C'],
     h = ZeroConv((x1, c)), of the concatenated channels.
 
-    Source: paper, figure 2b; `split2d` and `split2d_prior` in the original's model.py.
+    Source: paper, figure 2b; `split2d` and `split2d_prior` in OpenAI's model.py.
     """
 
     def __init__(self, channels: int, **part: Any):

@@ -34,7 +34,7 @@ class Squeeze(Layer):
 
     x: [N, H, W, C] with H and W even; y: [N, H/2, W/2, 4C].
 
-    Source: paper, figure 2; `squeeze2d` of the original's tfops.py, whose order of channels this is.
+    Source: paper, figure 2; `squeeze2d` of OpenAI's tfops.py, whose order of channels this is.
     """
 
     @property

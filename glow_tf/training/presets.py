@@ -64,7 +64,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             image_size=128, n_levels=5, depth=64, flow_coupling="additive", n_bits_x=5),
         "celebahq256": _preset("CelebA-HQ 256x256, the faces of figure 1", 40, {"gradient_checkpointing": 1},
             image_size=256, n_levels=6, depth=32, flow_coupling="additive", n_bits_x=5),
-        # Ours: conditional models, small enough for a processor.
+        # Ours: conditional models, small enough for a CPU.
         "digits_label": _preset("digits, the class given to every coupling", 1, _DIGITS, **_DIGIT, context="label"),
         "digits_complete": _preset("digits from their left halves", 1, _DIGITS, **_DIGIT, context="left_half"),
         "cifar10_colour": _preset("CIFAR-10 coloured", 8, {"problem": "cifar10"},
