@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 
 import numpy as np
@@ -37,7 +38,10 @@ def report_worst(record_testsuite_property):
         )
 
 
-COMPILED = ("invconv_affine_learntop",)  # by XLA too, which all would take long
+# By XLA too: a case of each kind, or, as that takes several minutes, all with GOLDEN_XLA=all in the environment.
+ALL = os.environ.get("GOLDEN_XLA") == "all"
+COMPILED = names("parity") if ALL else ["invconv_affine_learntop"]
+TRAINED_COMPILED = names("train") if ALL else ["train_adamax"]
 
 
 @pytest.fixture(
@@ -145,8 +149,8 @@ class Trained:
 
 @pytest.fixture(
     scope="module",
-    params=[*((name, False) for name in names("train")), ("train_adamax", True)],
-    ids=lambda param: f"{param[0]}, XLA" if param[1] else param[0],
+    params=[*((name, False) for name in names("train")), *((name, True) for name in TRAINED_COMPILED)],
+    ids=lambda param: f"{param[0]}{', XLA' * param[1]}",
 )
 def trained(request):
     name, jit = request.param

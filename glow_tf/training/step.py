@@ -125,17 +125,19 @@ class TrainStep:
     ) -> tf.Tensor:
         """Average and optimizer, where it is allowed and the gradient is finite; the gradient's global norm.
 
-        Where the whole gradient has to be known first, nothing is updated before that. So it is on GPUs too: every
-        decision there waits for a number to reach the host. Else every level is updated as soon as its own gradient
-        is there, whose memory is then free again for the levels that the backward pass has yet to see.
+        Where the whole gradient has to be known first, nothing is updated before that. So it is on GPUs too, and there
+        without a branch, for which the host would wait until the number had reached it. Else every level is updated as
+        soon as its own gradient is there, whose memory is then free again for the levels that the backward pass has
+        yet to see.
         """
         if self._config.on_nan == "skip" or self._config.clip_grad_norm > 0 or runtime.uses_gpu():
             norm = tf.sqrt(_sum_of_squares(list(gradients.values())))
-            tf.cond(
-                allowed & recovered & tf.math.is_finite(norm),
-                lambda: self._apply_part(list(gradients), gradients, squares, self._optimizer.begin(lr), norm),
-                lambda: tf.constant(value=False),
-            )
+            counts = allowed & recovered & tf.math.is_finite(norm)
+            update = functools.partial(self._apply_part, list(gradients), gradients, squares)
+            if runtime.uses_gpu():
+                update(self._optimizer.begin(lr, counts), norm, counts)
+            else:
+                tf.cond(counts, lambda: update(self._optimizer.begin(lr), norm), lambda: tf.constant(value=False))
             return norm
         parts: dict[str, list[str]] = {}
         for name in gradients:
@@ -152,16 +154,22 @@ class TrainStep:
         return norm
 
     def _apply_part(
-        self, names: list[str], gradients: Mapping[str, tf.Tensor], squares: Squares, alpha: tf.Tensor, norm: tf.Tensor
+        self,
+        names: list[str],
+        gradients: Mapping[str, tf.Tensor],
+        squares: Squares,
+        alpha: tf.Tensor,
+        norm: tf.Tensor,
+        counts: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Updates these variables, with gradients of a global norm of at most clip_grad_norm."""
+        """Updates these variables, with gradients of a global norm of at most clip_grad_norm; not where not `counts`."""
         variables = {name: self._variables[name] for name in names}
-        self._polyak.update(variables)
+        self._polyak.update(variables, counts)
         if self._config.clip_grad_norm:
             scale = tf.minimum(tf.constant(1.0, tf.float64), self._config.clip_grad_norm / norm)
             gradients = {name: gradients[name] * tf.cast(scale, gradients[name].dtype) for name in names}
             squares = squares and {name: squares[name] * tf.cast(scale * scale, squares[name].dtype) for name in names}
-        self._optimizer.update(variables, gradients, alpha, squares)
+        self._optimizer.update(variables, gradients, alpha, squares, counts)
         return tf.constant(value=True)
 
 

@@ -1,6 +1,9 @@
 """Step time and peak memory at eight budgets from the least to the most that a model can use: one table and one chart.
 
 Every row is a fresh process (measure.py). The first row is `reversible`, the last `store`, by their names.
+
+With --fitting: `auto` beside all else that fits into the memory that this process may have, which a control group
+limits, as in `systemd-run --scope -p MemoryMax=8G python -m tests.benchmarks.bench_memory --fitting`.
 """
 
 from __future__ import annotations
@@ -35,6 +38,20 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def fitting(name: str, task: dict[str, Any]) -> None:
+    """Prints a row for `auto`, and for every other setting that fits as well."""
+    print("| model | memory | keeps | s a step | CPU s a step | peak, MiB |\n|---|---|---|---|---|---|")
+    for memory in ("auto", "reversible", 1 / 3, 2 / 3, "store"):
+        what = memory if isinstance(memory, str) else f"{memory:.2f}"
+        try:
+            row = run({"task": "train", "memory": memory, "device": "cpu", **task})
+        except SystemExit as error:  # it does not fit
+            print(f"| {name} | {what} | {str(error).splitlines()[-1]} |", flush=True)
+            continue
+        figures = f"{row['seconds']:.2f} | {row['cpu_seconds']:.2f} | {row['peak_memory_mb']:.0f}"
+        print(f"| {name} | {what} | {row['kept']} | {figures} |", flush=True)
+
+
 def chart(rows: list[dict[str, Any]], path: Path) -> None:
     """CPU seconds a step and peak memory against the budget, one column for each model."""
     import matplotlib
@@ -64,6 +81,7 @@ def main() -> None:
         description="Measures training steps within budgets: about 30 minutes on two cores."
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="only models whose name holds this")
+    parser.add_argument("--fitting", action="store_true", help="auto beside what else fits into a limit")
     parser.add_argument("--points", type=int, default=8, help="budgets for each model (default 8)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument(
@@ -71,6 +89,11 @@ def main() -> None:
     )
     parser.add_argument("--chart", type=Path, help="time and memory against budget, as a PNG (needs matplotlib)")
     args = parser.parse_args()
+    if args.fitting:
+        for name, task in MODELS.items():
+            if args.only in name:
+                fitting(name, task)
+        return
     rows: list[dict[str, Any]] = json.loads(args.out.read_text()) if args.out.exists() else []
     shares = [i / (args.points - 1) for i in range(args.points)]
     for name, task in MODELS.items():

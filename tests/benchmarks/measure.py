@@ -135,6 +135,8 @@ def keep(glow: Any, task: dict[str, Any]) -> dict[str, Any]:
         budget = int(least + asked * (most - least))
         asked = {0: "reversible", 1: "store"}.get(asked, f"{budget}B")
     choice = choose(demand, asked, room)
+    if choice.warning:  # it would be killed
+        raise SystemExit(choice.warning)
     glow.memory = choice.memory
     return {
         "kept": spelled(choice.memory),

@@ -52,11 +52,12 @@ def test_of_xla(monkeypatch, memory):
     assert_no_more(by_xla(level, (2, 4, 4, 12), memory), XLA[memory])
 
 
-def test_the_host_waits_once_in_a_step_on_a_gpu(monkeypatch):
+def test_the_host_waits_for_nothing_within_a_step_on_a_gpu(monkeypatch):
+    """For nothing but the numbers that the loop reads when the step is over."""
     monkeypatch.setattr(runtime, "uses_gpu", lambda: True)
     trainer = glow_tf.Trainer(random_glow(**MODEL | {"n_levels": 2}))
     x = random_images(trainer.glow.config, 2)
-    assert conditions(graphs_of(lambda: trainer.step(x))[0]) == 1
+    assert conditions(graphs_of(lambda: trainer.step(x))[0]) == 0
 
 
 def test_weights_folded_once_for_all_steps_give_the_same_gradients(monkeypatch):

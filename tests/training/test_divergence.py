@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import data_loaders
 import glow_tf
+from glow_tf import runtime
 from glow_tf.layers.invertible_conv import condition_number
 from glow_tf.storage.checkpoints import list_checkpoints
 from glow_tf.training import Trainer, TrainError, diagnosis, train
@@ -38,13 +39,17 @@ def assert_untouched(t, before):
         np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
-@pytest.fixture(scope="module")
-def skipping():
-    return trainer(on_nan="skip")
+@pytest.fixture(scope="module", params=["cpu", "gpu"])
+def skipping(request):
+    """In the form that each device gets, traced here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "uses_gpu", lambda: request.param == "gpu")
+        t = trainer(on_nan="skip")
+        t.step(X, Y)
+        yield t
 
 
 def test_a_step_that_is_not_finite_changes_nothing(skipping):
-    skipping.step(X, Y)
     before = everything(skipping)
     noise = np.zeros(X.shape, np.float32)
     noise[1, 2, 3, 0] = np.nan

@@ -96,6 +96,40 @@ def test_adam2_with_several_workers_averages_squares():
     np.testing.assert_allclose(variable.numpy(), wanted, rtol=1e-12)
 
 
+@pytest.mark.parametrize("mean_squares", [False, True])
+@pytest.mark.parametrize("name", ["adam", "adamax", "adam2"])
+def test_a_step_that_does_not_count_changes_nothing_and_one_that_does_is_as_any(name, mean_squares):
+    rng = np.random.default_rng(4)
+    start = rng.normal(size=50).astype(np.float32)
+
+    def run(marked):
+        variables = {"w": tf.Variable(start)}
+        optimizer = make_optimizer(name, beta1=BETA1, beta2=BETA2, weight_decay=0.9)
+        optimizer.initialize(variables)
+        average = PolyakAverage(0.9, variables)
+
+        @tf.function
+        def step(g, counts):
+            counts = counts if marked else None
+            average.update(variables, counts)
+            squares = {"w": g * g + 1} if mean_squares else None
+            optimizer.update(variables, {"w": g}, optimizer.begin(0.1, counts), squares, counts)
+
+        kept = [*variables.values(), *average.values.values(), *optimizer.slots.values()]
+        for g in gradients:
+            if marked:  # the first of all steps among them, before which the bias correction is 0 / 0
+                before = [v.numpy() for v in kept]
+                step(tf.fill([50], np.float32(np.nan)), tf.constant(value=False))
+                for v, value in zip(kept, before, strict=True):
+                    np.testing.assert_array_equal(v.numpy(), value)
+            step(g, tf.constant(value=True))
+        return [v.numpy() for v in kept]
+
+    gradients = [tf.constant(rng.normal(size=50), tf.float32) for _ in range(4)]
+    for marked, plain in zip(run(marked=True), run(marked=False), strict=True):
+        np.testing.assert_array_equal(marked, plain)
+
+
 def test_slots_carry_the_variables_names():
     optimizer = make_optimizer("adamax", beta1=BETA1, beta2=BETA2)
     optimizer.initialize({"levels/0/w": tf.Variable(tf.zeros([2, 3]))})
