@@ -273,7 +273,7 @@ class PolyakAverage(tf.Module):
             average.assign(variables[name])
 
     def update(self, variables: Mapping[str, tf.Variable], counts: tf.Tensor | None = None) -> None:
-        """Moves the averages of these variables, all or some, towards what they are now; not where `counts` is false."""
+        """Moves the averages of these variables, all or some, towards what they are now; not where not `counts`."""
         dtypes = {v.dtype for v in variables.values()}
         share = {dtype: _only(counts, tf.constant(1 - self.decay, dtype), 0) for dtype in dtypes}
         done: list[tf.Operation] = []

@@ -162,7 +162,7 @@ class TrainStep:
         norm: tf.Tensor,
         counts: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Updates these variables, with gradients of a global norm of at most clip_grad_norm; not where not `counts`."""
+        """Updates these variables where it `counts`, with gradients of a global norm of at most clip_grad_norm."""
         variables = {name: self._variables[name] for name in names}
         self._polyak.update(variables, counts)
         if self._config.clip_grad_norm:
