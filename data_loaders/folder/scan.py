@@ -125,7 +125,7 @@ def split_files(names: Sequence[str], test_fraction: float) -> tuple[list[str], 
     if len(names) == 1:
         warnings.warn("There is one image only; it is used for training and for testing.", stacklevel=2)
         return list(names), list(names), "hash"
-    places = np.asarray([_place(name) for name in names])
+    places = _places(names)
     limit = test_fraction
     if places.min() >= limit:
         limit = np.partition(places, 1)[1]
@@ -135,9 +135,11 @@ def split_files(names: Sequence[str], test_fraction: float) -> tuple[list[str], 
     return [n for n, t in zip(names, test, strict=True) if not t], list(itertools.compress(names, test)), "hash"
 
 
-def _place(name: str) -> float:
-    """A number in [0, 1) that belongs to a name."""
-    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big") / 2**64
+def _places(names: Sequence[str]) -> np.ndarray:
+    """A number in [0, 1) that belongs to each name, float64 [n]."""
+    sha256, encode = hashlib.sha256, os.fsencode
+    digests = b"".join([sha256(encode(name)).digest()[:8] for name in names])
+    return np.frombuffer(digests, ">u8") / 2**64
 
 
 def folder_classes(names: Sequence[str]) -> list[str] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -150,7 +151,10 @@ def parse(argv: list[str] | None = None, prog: str = "train.py") -> tuple[dict[s
     except (ConfigError, TrainError, data_loaders.DataError) as error:
         parser.error(str(error))
     if shown:
-        print(json.dumps({"model": model, "train": config.to_dict()}, indent=1))
+        try:
+            print(json.dumps({"model": model, "train": config.to_dict()}, indent=1), flush=True)
+        except BrokenPipeError:  # whoever read it, such as head, has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         parser.exit()
     return model, config
 

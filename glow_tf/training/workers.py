@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import json
 import os
+import sys
+import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -117,7 +120,7 @@ class HorovodWorkers(Workers):
 
     def __init__(self) -> None:
         try:
-            import horovod.tensorflow as hvd  # needed under a launcher only
+            hvd = _import_horovod()  # needed under a launcher only
         except ImportError as error:
             raise TrainError(
                 "started by horovodrun or mpirun, but Horovod cannot be imported"
@@ -213,6 +216,34 @@ class HorovodWorkers(Workers):
         data = data if self.is_chief else np.zeros(int(length[0]), np.uint8)
         received = self._hvd.broadcast(tf.constant(data), 0, name="broadcast_object/data")
         return json.loads(received.numpy().tobytes())
+
+
+_NEEDS_KERAS = "horovod.tensorflow.sync_batch_norm"
+
+
+def _import_horovod() -> Any:
+    """horovod.tensorflow; without Keras, which takes a second of every rank's start and serves one layer of Horovod's.
+
+    That layer, SyncBatchNormalization, is there when it is used.
+    """
+    if "horovod.tensorflow" in sys.modules:
+        return importlib.import_module("horovod.tensorflow")
+    placeholder = types.ModuleType(_NEEDS_KERAS)
+    placeholder.SyncBatchNormalization = None  # type: ignore[attr-defined]
+    sys.modules[_NEEDS_KERAS] = placeholder
+    try:
+        hvd: Any = importlib.import_module("horovod.tensorflow")
+    finally:
+        del sys.modules[_NEEDS_KERAS]
+    vars(hvd).pop("SyncBatchNormalization", None)
+
+    def imported_when_used(name: str) -> Any:
+        if name != "SyncBatchNormalization":
+            raise AttributeError(f"module {hvd.__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_NEEDS_KERAS), name)
+
+    hvd.__getattr__ = imported_when_used
+    return hvd
 
 
 # What TensorFlow makes of a collective that failed; a program's own faults are of other kinds.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -163,6 +164,16 @@ def test_a_printed_configuration_is_one_to_give(tmp_path, capsys):
     again = printed("--config c.json --print_config --lr 0.25 --depth 3", capsys)
     config["model"]["depth"], config["train"]["lr"], config["train"]["logdir"] = 3, 0.25, "./logs"
     assert again == config
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    """As `train.py --print_config | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    command_line = [sys.executable, "train.py", "--print_config"]
+    result = subprocess.run(command_line, cwd=REPOSITORY, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (result.returncode, result.stderr) == (0, b"")
 
 
 @pytest.fixture

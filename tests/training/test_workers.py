@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -111,3 +114,20 @@ def test_commits_stay_on_a_gpu_that_has_room(monkeypatch, spare, on_gpu):
         assert state.trainer.state.step == 1
         for variable, value in zip(state.trainer.saved_variables(), kept, strict=True):
             np.testing.assert_array_equal(variable, value)
+
+
+WITHOUT_KERAS = """
+import sys
+from data_loaders.tensorflow_import import import_tensorflow
+import_tensorflow()
+from glow_tf.training import workers
+hvd = workers._import_horovod()
+print("keras" in sys.modules, callable(hvd.allreduce), hasattr(hvd, "nothing"))
+print(hvd.SyncBatchNormalization.__name__, workers._import_horovod() is hvd)
+"""
+
+
+@needs_horovod
+def test_horovod_is_imported_without_keras_until_its_layer_is_used():
+    result = subprocess.run([sys.executable, "-c", WITHOUT_KERAS], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == ["False True False", "SyncBatchNormalization True"]
