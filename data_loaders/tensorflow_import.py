@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+_STDERR = 2  # where TensorFlow's C++ writes, whatever sys.stderr is
 _KERAS, _KERAS_2 = "TF_USE_LEGACY_KERAS", "tf_keras"
 
 
@@ -16,7 +17,7 @@ def import_tensorflow() -> None:
     """Imports TensorFlow; what it writes to stderr meanwhile is shown only where the import fails."""
     if "tensorflow" in sys.modules:
         return
-    with _no_collections(), _without_keras(), _held_back():
+    with _no_collections(), _without_keras(), stderr_held_back():
         import tensorflow  # noqa: F401
 
 
@@ -51,17 +52,17 @@ def _without_keras() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-    """Within it what goes to stderr is kept, and shown where an exception ends it."""
+def stderr_held_back() -> Iterator[None]:
+    """Within it what goes to stderr is kept, and shown where an exception ends it: of what says more than it should."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
     try:
-        stderr = sys.stderr.fileno()
-    except (OSError, ValueError):  # no file (a test's, a notebook's): nothing to hold back
+        kept = os.dup(_STDERR)
+    except OSError:  # it is closed: nothing to hold back
         yield
         return
-    sys.stderr.flush()
-    kept = os.dup(stderr)
     with tempfile.TemporaryFile() as remarks:
-        os.dup2(remarks.fileno(), stderr)
+        os.dup2(remarks.fileno(), _STDERR)
         try:
             yield
         except BaseException:
@@ -69,5 +70,5 @@ def _held_back() -> Iterator[None]:
             os.write(kept, remarks.read())
             raise
         finally:
-            os.dup2(kept, stderr)
+            os.dup2(kept, _STDERR)
             os.close(kept)

@@ -185,7 +185,12 @@ def _report(root: str, names: Sequence[str], bad: Mapping[int, DataError], *, sk
     if not bad:
         return
     lines = [f"{printable(names[file])} {error}" for file, error in sorted(bad.items())]
-    message = f"{len(bad)} of {len(names)} images in {printable(root)} cannot be used:\n{listing(lines)}"
+    alone = len(lines) == 1
+    message = f"{len(bad)} of {len(names)} images in {printable(root)} cannot be used:"
+    message += f" {lines[0]}." if alone else f"\n{listing(lines)}"
     if not skip or len(bad) == len(names):
-        raise DataError(f"{message}\nRemove them or choose a smaller image_size (or --skip_corrupt leaves them out).")
+        which, space = ("it", " ") if alone else ("them", "\n")
+        raise DataError(
+            f"{message}{space}Remove {which} or choose a smaller image_size (or --skip_corrupt leaves {which} out)."
+        )
     warnings.warn(message, stacklevel=4)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from data_loaders.tensorflow_import import stderr_held_back
 from glow_tf.commands.arguments import CommandError, add_model, check_out, check_out_folder
 from glow_tf.commands.folders import find_model
 
@@ -55,7 +56,8 @@ def run(args: argparse.Namespace) -> None:
     loaded = open_model(args.location, args.weights)
     assert isinstance(loaded.glow, Glow)  # check() has refused exports
     if args.format == _LITERT:
-        export_litert(loaded.glow, args.out, float16=args.float16)
+        with stderr_held_back():  # the converter's remarks on itself
+            export_litert(loaded.glow, args.out, float16=args.float16)
         written, size = args.out, args.out.stat().st_size
     else:
         written = export_saved_model(loaded.glow, args.out, weights=loaded.weights)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from data_loaders.tensorflow_import import import_tensorflow
 from glow_tf.commands import main as command
 from glow_tf.commands.arguments import check_out_folder, whole_number
 from glow_tf.commands.plot import check_matplotlib
@@ -28,6 +29,7 @@ SETTINGS = {"n_batch_train": 64, "n_batch_init": 256, "lr": 0.002, "epochs_warmu
 
 def train_model(args: argparse.Namespace) -> None:
     """A run of --epochs epochs in the folder args.run."""
+    import_tensorflow()  # without what it says of this machine
     from glow_tf.training import train
 
     place = "image_dir" if args.problem == "folder" else "data_dir"

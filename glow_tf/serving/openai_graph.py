@@ -58,7 +58,7 @@ class OpenAIGraph(ImageModel):
         self._small = [side if side > 0 else 1 for side in _shape(nodes[_SMALL])[1:]]
         self.config = _config(path, nodes, latents)
         try:
-            used = tf.compat.v1.graph_util.extract_sub_graph(graph, [*encoded, _DECODED])
+            used = _sub_graph(graph, nodes, [*encoded, _DECODED])
             imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(used, name=""), [])
             kept = {node.name for node in used.node}
             self._encoder = _Function(imported, kept, [_IMAGE, _SMALL, _LABEL], encoded)
@@ -112,6 +112,19 @@ class _Function:
     def __call__(self, values: Mapping[str, Any]) -> list[tf.Tensor]:
         tensors = zip(self._names, self._inputs, strict=True)
         return self._call(*(tf.cast(values[name], tensor.dtype) for name, tensor in tensors))
+
+
+def _sub_graph(graph: Any, nodes: Mapping[str, Any], outputs: list[str]) -> Any:
+    """The part of a graph that some nodes depend on. TensorFlow has this too, and warns users that it is deprecated."""
+    kept, pending = set[str](), list(outputs)
+    while pending:
+        name = pending.pop()
+        if name not in kept:
+            kept.add(name)
+            pending += [source.lstrip("^").partition(":")[0] for source in nodes[name].input]
+    used = tf.compat.v1.GraphDef(library=graph.library, versions=graph.versions)
+    used.node.extend(node for node in graph.node if node.name in kept)
+    return used
 
 
 def _placeholder(i: int) -> str:

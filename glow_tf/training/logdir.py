@@ -14,6 +14,7 @@ from glow_tf.storage.files import WRITING, storage_errors, write_text
 from glow_tf.training.config import TrainConfig, TrainError
 
 CONFIG_FILE = "config.json"
+TRAINING_IMAGES = "training images"  # how many the data had, in that file
 EXIT_FILE = "exit_code"  # of the run in this folder: horovodrun turns every code but 0 into 1
 # A run may be resumed with other values of these: they say where things are and how long, not what comes out.
 _FREE = {
@@ -64,6 +65,15 @@ def recorded_memory(logdir: Path, config: TrainConfig) -> str | None:
     if held is None or held["train"].get("dry_run") or held["train"].get("memory") != config.memory:
         return None
     return held.get("memory")
+
+
+def changed_data(logdir: Path, config: Mapping[str, Any]) -> str:
+    """What to say where the run in `logdir` had another number of training images; "" where it had as many, or none."""
+    held = read_config(logdir)
+    before, now = (held or {}).get(TRAINING_IMAGES), config[TRAINING_IMAGES]
+    if held is None or held["train"].get("dry_run") or before in (None, now):
+        return ""
+    return f"{now} training images, {before} when the run last started, so what follows has them in another order"
 
 
 def check_claim(logdir: Path, config: Mapping[str, Any], *, resume: bool) -> bool:

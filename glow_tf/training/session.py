@@ -90,7 +90,7 @@ def train(
 def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: Workers, signals: SignalHandler) -> Result:
     """One process's part of a run."""
     elastic = ElasticState(workers, lambda: Trainer(setup.make_model(model, config), config, workers))
-    logdir, settings, resume = Path(config.logdir), setup.record(model, config), config.resume
+    logdir, settings, resume = Path(config.logdir), setup.record(model, config, data), config.resume
 
     def attempt(commit: Callable[[], None] | None) -> Result:
         nonlocal resume
@@ -104,6 +104,8 @@ def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: Workers, si
                     settings["memory"] = spelled(elastic.trainer.glow.memory)
                 else:
                     recorded = folders.recorded_memory(logdir, config) if resume else None
+                    if resume and (changed := folders.changed_data(logdir, settings)):
+                        print(f"warning: {data.name}: {changed}", flush=True)
                     choice = setup.choose_memory(model, config, workers, room, recorded)
                     print(choice.line, flush=True)
                     if choice.warning:

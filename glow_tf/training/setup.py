@@ -20,16 +20,18 @@ from glow_tf.model import Glow
 from glow_tf.storage import checkpoints
 from glow_tf.storage.variables import read_variables
 from glow_tf.training.config import TrainConfig, TrainError
+from glow_tf.training.logdir import TRAINING_IMAGES
 from glow_tf.training.workers import Workers
 
 _NOISE_STREAM = 0x696E6974
 
 
-def record(model: GlowConfig, train: TrainConfig) -> dict[str, Any]:
+def record(model: GlowConfig, train: TrainConfig, data: Any) -> dict[str, Any]:
     """What config.json of a run holds."""
     return {
         "model": model.to_dict(),
         "train": train.to_dict(),
+        TRAINING_IMAGES: data.n_train,
         "weights in model/": "Polyak average" if train.polyak else "last step",
         "tensorflow": tf.__version__,
     }

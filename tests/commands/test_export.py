@@ -101,6 +101,11 @@ def test_exports_that_are_damaged(folders, error, tmp_path):
     assert "origin.json: missing or damaged" in damaged("assets", "origin.json", content=b"[]")
 
 
+def test_the_converter_of_litert_is_silent(folders, tmp_path, capfd):
+    assert main(["export", str(folders / "run"), str(tmp_path / "a.tflite"), "--format", "tflite"]) == 0
+    assert capfd.readouterr().err == ""
+
+
 def test_a_litert_file(folders, glow, error, tmp_path):
     sizes = []
     for name, more in (("a", []), ("b", ["--float16"])):

@@ -175,6 +175,17 @@ def test_all_bad_images_are_named_at_once(write_images, memory_mb):
             np.testing.assert_array_equal(image, np.asarray(Image.open(root / name)))
 
 
+def test_one_bad_image_is_one_line(write_images):
+    root = write_images(["a.png", "b.png"])
+    (root / "b.png").write_bytes(b"text")
+    with pytest.raises(data_loaders.DataError) as error:
+        load(root, image_size=8)
+    assert str(error.value) == (
+        f"1 of 2 images in {root}/ cannot be used: b.png is no PNG or JPEG image."
+        " Remove it or choose a smaller image_size (or --skip_corrupt leaves it out)."
+    )
+
+
 def test_the_list_of_bad_images_is_bounded(tmp_path):
     for i in range(50):
         (tmp_path / f"{i}.png").write_bytes(b"")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.python.util import deprecation
 
 import glow_tf
 from data_loaders import DataError
@@ -34,6 +36,13 @@ def test_it_says_what_images_it_is_for(graph):
     config = graph.config
     assert (config.image_shape, config.n_levels, config.n_bits_x) == ((8, 16, 3), 3, 5)
     assert len(graph.fingerprint()) == 16
+
+
+def test_reading_it_says_nothing(path, capfd, caplog, monkeypatch):
+    monkeypatch.setattr(deprecation, "_PRINTED_WARNING", {})  # each is said once in a process
+    monkeypatch.setattr(tf.get_logger(), "propagate", True)
+    OpenAIGraph(path)
+    assert caplog.messages == [] and capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("n", [1, 3])

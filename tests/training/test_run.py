@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -118,6 +119,25 @@ def test_a_folder_that_holds_a_run_is_refused(run):
         train(MODEL, {**TRAIN, "logdir": str(logdir)})
     with pytest.raises(TrainError, match=r"depth is 2 there, 3 here; lr is 0.001 there, 0.5 here"):
         train({**MODEL, "depth": 3}, {**TRAIN, "logdir": str(logdir), "resume": True, "lr": 0.5})
+
+
+def test_a_resumed_run_says_that_its_data_has_changed(run, tmp_path, capsys):
+    shutil.copytree(run[0], tmp_path / "run")
+    path = tmp_path / "run/config.json"
+    config = json.loads(path.read_text())
+    count = config["training images"]
+    path.write_text(json.dumps({**config, "training images": count + 1}))
+    warnings, settings = [], {**TRAIN, "logdir": str(tmp_path / "run"), "checkpoint_steps": 5, "resume": True}
+    for _ in range(2):  # the second time it is as it was the first time
+        assert train(MODEL, settings).steps == 12
+        warnings.append([line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")])
+    assert warnings == [
+        [
+            f"warning: digits: {count} training images, {count + 1} when the run last started, so what follows has them"
+            " in another order"
+        ],
+        [],
+    ]
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capsys):
