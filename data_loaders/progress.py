@@ -20,13 +20,13 @@ class Progress:
 
     Args:
       what: e.g. "evaluating".
-      total: how many there are.
+      total: how many there are; None where that is not known.
       unit: of what, e.g. "image"; bytes, "B", are shown in MB.
       done: how many were done before.
       shown: False shows nothing at all (all workers but the first).
     """
 
-    def __init__(self, what: str, total: int, unit: str = "image", *, done: int = 0, shown: bool = True) -> None:
+    def __init__(self, what: str, total: int | None, unit: str = "image", *, done: int = 0, shown: bool = True) -> None:
         self._what, self._total, self._unit, self._shown = what, total, unit, shown
         self._done = self._first = done
         self._begin = self._last = time.monotonic()
@@ -54,19 +54,26 @@ class Progress:
         if self._bar is not None:
             self._bar.update(n)
         now = time.monotonic()
-        if now - self._last < (SECONDS if self._bar is None else _REMARK_SECONDS) or self._done >= self._total:
+        ended = self._total is not None and self._done >= self._total
+        if now - self._last < (SECONDS if self._bar is None else _REMARK_SECONDS) or ended:
             return
         self._last = now
         remark = remark if isinstance(remark, str) else remark()
         if self._bar is not None:
             self._bar.set_postfix_str(remark)
             return
+        line = f"{self._what}: {self._counts(now)}" + (f", {remark}" if remark else "")
+        print(line, file=sys.stderr, flush=True)
+
+    def _counts(self, now: float) -> str:
+        """How many are done, of how many, and how long the others will take."""
+        if self._total is None:
+            return f"{self._done} {self._unit}s"
         counts = f"{self._done} of {self._total} {self._unit}s"
         if self._unit == "B":
             counts = f"{self._done / 1e6:.0f} of {self._total / 1e6:.0f} MB"
         left = (now - self._begin) / (self._done - self._first) * (self._total - self._done)
-        line = f"{self._what}: {counts}, {duration(left)} left" + (f", {remark}" if remark else "")
-        print(line, file=sys.stderr, flush=True)
+        return f"{counts}, {duration(left)} left"
 
     def say(self, line: str) -> None:
         """Prints a line to stdout, above the bar if there is one."""

@@ -14,9 +14,11 @@ import numpy as np
 
 from data_loaders.errors import DataError
 from data_loaders.folder.images import EXTENSIONS
+from data_loaders.progress import Progress
 from data_loaders.text import printable
 
 TEST_FOLDERS = ("test", "validation", "valid", "val")
+_BLOCK = 4096  # files listed between two reports of progress
 _OTHER_IMAGES = (".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".jp2", ".ppm", ".pgm")
 
 
@@ -40,9 +42,12 @@ def find_states(root: str) -> tuple[list[str], np.ndarray, np.ndarray]:
       nanoseconds.
     """
     names, states = list[str](), array.array("q")
-    for name, entry in _walk(root):
-        names.append(name)
-        states.extend(_state(entry))
+    with Progress("listing", None, "file") as progress:
+        for name, entry in _walk(root):
+            names.append(name)
+            states.extend(_state(entry))
+            if len(names) % _BLOCK == 0:
+                progress.update(_BLOCK)
     order = sorted(range(len(names)), key=names.__getitem__)
     sizes, times = np.frombuffer(states, np.int64).reshape(-1, 2)[order].T.copy()
     return [names[number] for number in order], sizes, times

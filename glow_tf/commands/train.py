@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,12 @@ def main(argv: list[str] | None = None, prog: str = "train.py") -> int:
         prepare_gpus(tf32=config.precision == "tf32")
         from glow_tf.training import infer, train
 
-        if config.inference:
-            infer(model, config)
-            return 0
-        return train(model, config).exit_code
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: print(f"{prog}: warning: {message}", file=sys.stderr)
+            if config.inference:
+                infer(model, config)
+                return 0
+            return train(model, config).exit_code
     except KeyboardInterrupt:
         print(f"{prog}: stopped", file=sys.stderr)
         return 130

@@ -7,6 +7,7 @@ and the second otherwise. Memory is what the training processes hold together of
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,13 @@ def link_images(source: Path, folder: Path, count: int) -> None:
 
 
 def start(
-    problem: list[str], cache: Path, *, ranks: int = 1, code: Path = ROOT, limit: float = 900.0
+    problem: list[str],
+    cache: Path,
+    *,
+    ranks: int = 1,
+    options: Sequence[str] = (),
+    code: Path = ROOT,
+    limit: float = 900.0,
 ) -> tuple[float, int]:
     """Trains until some seconds after the first step, and stops.
 
@@ -50,6 +58,7 @@ def start(
       problem: the flags of train.py that name the data.
       cache: the user's cache.
       ranks: processes.
+      options: of horovodrun, where there are several.
       code: the checkout whose train.py it is.
       limit: seconds after which it is given up.
 
@@ -59,7 +68,7 @@ def start(
     with tempfile.TemporaryDirectory() as logdir:
         command = [sys.executable, "train.py", *problem, "--logdir", f"{logdir}/run", *_MODEL, *_RUN]
         if ranks > 1:
-            command = ["horovodrun", "-np", str(ranks), *command]
+            command = ["horovodrun", *options, "-np", str(ranks), *command]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         environment = {**os.environ, "PYTHONPATH": str(code), "XDG_CACHE_HOME": str(cache), "PATH": path}
         begin, log = time.monotonic(), Path(logdir) / "log"
@@ -104,23 +113,27 @@ def _memory(process: int) -> int:
     return total
 
 
-def rows(folder: Path, cache: Path, *, code: Path = ROOT, limit: float = 900.0) -> list[dict[str, Any]]:
+def rows(
+    folder: Path, cache: Path, *, options: Sequence[str] = (), code: Path = ROOT, limit: float = 900.0
+) -> list[dict[str, Any]]:
     """A first and a second start on a folder of which nothing is known, with one process and with two."""
     found = []
     for ranks in (1, 2):
         shutil.rmtree(cache, ignore_errors=True)
         (folder / ".glow_tf_index.sqlite").unlink(missing_ok=True)
-        _, base = start(["--problem", "digits", "--image_size", "8"], cache, ranks=ranks, code=code)
+        _, base = start(["--problem", "digits", "--image_size", "8"], cache, ranks=ranks, options=options, code=code)
         problem = ["--problem", "folder", "--image_dir", str(folder), "--image_size", "32"]
         for which in ("first", "second"):
-            seconds, memory = start(problem, cache, ranks=ranks, code=code, limit=limit)
+            seconds, memory = start(problem, cache, ranks=ranks, options=options, code=code, limit=limit)
             found.append(
                 {"processes": ranks, "start": which, "seconds": seconds, "memory_mb": max(0, memory - base) / 2**20}
             )
     return found
 
 
-def print_table(counts: tuple[int, ...] = COUNTS, *, images: Path = FACES, code: Path = ROOT) -> list[dict[str, Any]]:
+def print_table(
+    counts: tuple[int, ...] = COUNTS, *, images: Path = FACES, options: Sequence[str] = (), code: Path = ROOT
+) -> list[dict[str, Any]]:
     """Measures and prints all rows; none where the images are not there."""
     found: list[dict[str, Any]] = []
     if not images.is_dir():
@@ -130,7 +143,7 @@ def print_table(counts: tuple[int, ...] = COUNTS, *, images: Path = FACES, code:
     for count in counts:
         with tempfile.TemporaryDirectory() as name:
             link_images(images, Path(name) / "images", count)
-            for row in rows(Path(name) / "images", Path(name) / "cache", code=code):
+            for row in rows(Path(name) / "images", Path(name) / "cache", options=options, code=code):
                 found.append({"files": count, **row})
                 figures = f"{row['seconds']:.1f} | {row['memory_mb']:.0f}"
                 print(f"| {count} | {row['processes']} | {row['start']} | {figures} |", flush=True)
@@ -138,4 +151,6 @@ def print_table(counts: tuple[int, ...] = COUNTS, *, images: Path = FACES, code:
 
 
 if __name__ == "__main__":
-    print_table()
+    parser = argparse.ArgumentParser(description="Measures how long training on large folders takes to begin.")
+    parser.add_argument("--gloo", action="store_true", help="start two processes with horovodrun --gloo")
+    print_table(options=["--gloo"] if parser.parse_args().gloo else [])

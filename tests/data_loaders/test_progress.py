@@ -42,6 +42,13 @@ def test_bytes_are_shown_in_megabytes(capsys, clock):
     assert capsys.readouterr().err == "downloading: 1 of 3 MB, 0:40 left\n"
 
 
+def test_a_total_that_is_not_known(capsys, clock):
+    with Progress("listing", None, "file") as bar:
+        clock[0] += 20
+        bar.update(4096)
+    assert capsys.readouterr().err == "listing: 4096 files\n"
+
+
 def test_nothing_is_shown_where_it_is_not_to_be(capsys, clock):
     with Progress("encoding", 2, shown=False) as bar:
         clock[0] += 60

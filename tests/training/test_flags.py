@@ -7,10 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import warnings
+from types import SimpleNamespace
 
 import pytest
 
 import data_loaders
+import glow_tf.training
 from glow_tf.commands import main
 from glow_tf.commands import train as command
 from glow_tf.config import GlowConfig
@@ -164,6 +167,16 @@ def test_a_printed_configuration_is_one_to_give(tmp_path, capsys):
     again = printed("--config c.json --print_config --lr 0.25 --depth 3", capsys)
     config["model"]["depth"], config["train"]["lr"], config["train"]["logdir"] = 3, 0.25, "./logs"
     assert again == config
+
+
+def test_warnings_are_lines(monkeypatch, capsys):
+    def warn(model, config):
+        warnings.warn("1 of 2 images cannot be used", stacklevel=1)
+        return SimpleNamespace(exit_code=0)
+
+    monkeypatch.setattr(glow_tf.training, "train", warn, raising=False)
+    assert command.main(["--problem", "digits"]) == 0
+    assert capsys.readouterr().err == "train.py: warning: 1 of 2 images cannot be used\n"
 
 
 def test_a_reader_that_has_gone_is_no_error():
