@@ -130,7 +130,7 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
         if not batch:
             return "reversible"
         if (asked, batch) not in self._chosen:
-            choice = choose(Demand(self.config, batch, self.precision), asked, device_room())
+            choice = choose(Demand(self.config, batch, self.precision, waits=True, jit=self.jit), asked, device_room())
             if choice.warning:
                 warnings.warn(choice.warning, stacklevel=2)
             self._chosen[asked, batch] = choice.memory

@@ -83,9 +83,14 @@ def host_memory_limit(root: Path = Path("/")) -> int:
     Args:
       root: where proc and sys are.
     """
+    return min([host_memory(), *(limit for limit, _ in _groups(root))])
+
+
+def host_memory() -> int:
+    """Bytes of memory that the machine has."""
     if not hasattr(os, "sysconf"):  # Windows, where nobody asks for a limit
         return 2**63 - 1
-    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *(limit for limit, _ in _groups(root))])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def host_memory_free(root: Path = Path("/")) -> int:

@@ -22,6 +22,7 @@ from glow_tf.flow.memory import EVERYTHING, Memory, Segment, of_level, segments_
 
 _FLOPS_PER_BYTE = 20  # floating-point operations in the time that a byte takes from or to memory, on CPUs and GPUs
 _OF_LEVEL = 70 * 2**20  # what a level's graphs, kernels and constants add to the process: up to 65 MiB were seen
+_OF_XLA = 40 * 2**20  # a level's programs, and what compiling them leaves: up to 30 MiB were seen beyond the rest
 _HOLES = 1.08  # the allocator's regions against what is allocated in them: 1.08 was seen
 _TAPS = 9
 _OF_ENCODER = 50  # numbers a pixel that the context's convolutions keep for each of their features
@@ -41,6 +42,7 @@ class Demand:
       waits: an update waits for the whole gradient: clipping, on_nan skip, several workers.
       on_gpu: it does there too, and the networks' weights are folded once for the two passes.
       whole_run: the process evaluates and samples too, and copies its weights into checkpoints.
+      jit: XLA compiles the loops.
       copies: of all weights that are trained, themselves, two moments and the average.
     """
 
@@ -53,6 +55,7 @@ class Demand:
     waits: bool = False
     on_gpu: bool = False
     whole_run: bool = False
+    jit: bool = False
     copies: int = 4
 
     def peak(self, memory: Memory) -> int:
@@ -69,7 +72,7 @@ class Demand:
         initialisation = max(self._temporaries(i, self.initial_batch, backward=False) for i in levels)
         once = self.weights - (self.copies - 1) * self._size * (sum(trained) + others)
         tensors = max(self.weights + max(*moments, evaluation), once + initialisation)
-        beside = self.held + self.config.n_levels * _OF_LEVEL
+        beside = self.held + self.config.n_levels * (_OF_LEVEL + _OF_XLA * self.jit)
         if self.whole_run:  # as many graphs again, and the largest variable once as an array and once as bytes
             largest = max(self.config.depth * _TAPS * (self.config.width + 1) * self._outputs(i) for i in levels)
             beside += self.config.n_levels * _OF_LEVEL + 2 * largest * self._size

@@ -15,13 +15,15 @@ from glow_tf.flow.memory import AUTO, Memory, check_fits, in_words, parse_memory
 from glow_tf.runtime import (
     address_space_limit,
     gpu_memory_limit,
+    host_memory,
     host_memory_free,
     host_memory_limit,
     local_processes,
     resident_memory,
 )
 
-FOR_OTHERS = 0.1  # share of the room that auto leaves alone
+FOR_OTHERS = 0.1  # share of a machine's or a GPU's room that auto leaves to other programs
+_UNFORESEEN = 0.05  # share of the room that auto leaves alone where a limit is set for this job
 _OF_GPU_LIBRARIES = 256 * 2**20  # their work spaces, and kernels' code; not measured
 
 
@@ -33,7 +35,7 @@ class Room(NamedTuple):
     """What a device has for one process, in bytes.
 
     has: in all, whoever holds it. free: for this process, with what it holds already. held: by this process for other
-    things than tensors. name: for messages.
+    things than tensors. name: for messages. shared: with programs of others.
     """
 
     has: int
@@ -41,6 +43,7 @@ class Room(NamedTuple):
     held: int
     name: str
     on_gpu: bool = False
+    shared: bool = True
 
 
 class Choice(NamedTuple):
@@ -71,9 +74,10 @@ def device_room() -> Room:
     limit = host_memory_limit()
     free, held = resident + host_memory_free() // local_processes(), max(0, resident - tensors)
     if addresses is None or addresses > limit:
-        return Room(limit, min(limit, free), held, "this machine")
+        shared = limit == host_memory()
+        return Room(limit, min(limit, free), held, "this machine" if shared else "its control group", shared=shared)
     of_allocator = int(os.environ.get("TF_CPU_BFC_MEM_LIMIT_IN_MB", addresses // 2**20)) * 2**20
-    return Room(addresses, min(free, held + of_allocator), held, "ulimit -v")
+    return Room(addresses, min(free, held + of_allocator), held, "ulimit -v", shared=False)
 
 
 def choose(
@@ -96,11 +100,12 @@ def choose(
         raise MemoryBudgetError(f"{_needs(demand, least)}, more than the {there}. {_advice(demand, room.free)}")
     warning = ""
     if isinstance(wanted, int) or wanted == AUTO:
-        budget = wanted if isinstance(wanted, int) else int(room.free * (1 - FOR_OTHERS))
+        left, said = (FOR_OTHERS, "a tenth") if room.shared else (_UNFORESEEN, "a twentieth")
+        budget = wanted if isinstance(wanted, int) else int(room.free * (1 - left))
         memory: Memory = demand.within(budget)
         reason = f" of {size_text(budget)}, where store takes {size_text(most)} and reversible {size_text(least)}"
         if wanted == AUTO:
-            reason += f"; a tenth of the {there} is left to others"
+            reason += f"; {said} of the {there} is left {'to others' if room.shared else 'free'}"
         elif budget > room.free:
             warning = f"memory is {asked}, more than the {there}"
     else:

@@ -35,7 +35,14 @@ def shape_of(x: tf.Tensor) -> list[Any]:
 
 
 def slice_step(stacked: Any, k: Any) -> Any:
-    """The weights of step k from nested stacked weights [K, ...]; no number is copied."""
-    begin, one = tf.reshape(k, [1]), tf.ones([1], tf.int32)
-    end = begin + one
-    return tf.nest.map_structure(lambda w: tf.strided_slice(w, begin, end, one, shrink_axis_mask=1), stacked)
+    """The weights of step k from nested stacked weights [K, ...]; no number is copied.
+
+    A strided slice would be shorter, but XLA pads the whole tensor to twice every side for one that begins at a place
+    which is known only when it runs: the stacks that `store` keeps then take five times their size.
+    """
+
+    def of(w: tf.Tensor) -> tf.Tensor:
+        sizes = shape_of(w)[1:]
+        return tf.reshape(tf.slice(w, tf.stack([k, *[0] * len(sizes)]), [1, *sizes]), sizes)
+
+    return tf.nest.map_structure(of, stacked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +131,11 @@ class ElasticState:
             self._on_gpu = self._on_gpu or runtime.spare_gpu_memory() > _ROOM * size
         if self._on_gpu:
             self._committed = None  # there is room for one copy
-        on_gpu = [self._on_gpu and variable.dtype.is_floating for variable in variables]
-        copies = [
-            tf.raw_ops.DeepCopy(x=v) if there else np.array(v) for v, there in zip(variables, on_gpu, strict=True)
-        ]
+        try:
+            copies = _copies(variables, on_gpu=self._on_gpu)
+        except tf.errors.ResourceExhaustedError:  # an evaluation has taken more than the steps
+            self._on_gpu = False
+            copies = _copies(variables, on_gpu=False)
         self._committed = self.trainer.state.copy(), copies
 
     def restore(self) -> None:
@@ -161,3 +162,9 @@ class ElasticState:
         self._workers.broadcast(self.trainer.saved_variables())
         self.trainer.resume_at(TrainState.from_dict(state))
         self.save()
+
+
+def _copies(variables: Sequence[tf.Variable], *, on_gpu: bool) -> list[Any]:
+    """What the variables hold: in the host's memory, or where they are themselves."""
+    there = (on_gpu and variable.dtype.is_floating for variable in variables)
+    return [tf.raw_ops.DeepCopy(x=v) if stays else np.array(v) for v, stays in zip(variables, there, strict=True)]

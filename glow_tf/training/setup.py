@@ -83,7 +83,7 @@ def least_room(workers: Workers) -> Room:
     rooms[workers.rank] = room[:3]
     rooms = np.asarray(workers.sum(tf.constant(rooms), "rooms"))
     has, free, held = (int(number) for number in min(rooms, key=lambda row: row[1] - row[2]))
-    return Room(has, free, held, room.name, room.on_gpu)
+    return room._replace(has=has, free=free, held=held)
 
 
 def choose_memory(model: GlowConfig, train: TrainConfig, workers: Workers, room: Room, recorded: str | None) -> Choice:
@@ -102,6 +102,7 @@ def choose_memory(model: GlowConfig, train: TrainConfig, workers: Workers, room:
         whole_run=True,
         test_batch=train.local_batch(train.n_batch_test, height, width),
         waits=workers.size > 1 or train.on_nan == "skip" or train.clip_grad_norm > 0,
+        jit=resolve_jit(train.jit, train.precision),
     )
     if recorded:
         return choose(demand, recorded, room, "as when the run began", refuse=False)  # it did fit

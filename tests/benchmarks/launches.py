@@ -66,6 +66,12 @@ def conditions(graph: tf.compat.v1.GraphDef) -> int:
 
 def by_xla(level: FlowLevel, shape: tuple[int, ...], memory: str) -> list[Counter[str]]:
     """Kernels by instruction, of the bodies of a level's forward and backward loops, for images of this shape."""
+    bodies = _bodies_of_loops(_computations(program_of(level, shape, memory)))
+    return [Counter(op for op in body if op not in _NAMES_ONLY) for body in bodies]
+
+
+def program_of(level: FlowLevel, shape: tuple[int, ...], memory: str) -> str:
+    """What XLA makes of a level's forward and backward loops together, for images of this shape."""
     folded = level.folded()
 
     @tf.function(jit_compile=True, autograph=False)
@@ -78,10 +84,7 @@ def by_xla(level: FlowLevel, shape: tuple[int, ...], memory: str) -> list[Counte
         return tape.gradient([y, log_det], [x, *flat], [y, log_det], unconnected_gradients=unused)
 
     flat = tf.nest.flatten(folded.steps)
-    program = gradients.experimental_get_compiler_ir(tf.zeros(shape), *flat)(stage="optimized_hlo")
-    return [
-        Counter(op for op in body if op not in _NAMES_ONLY) for body in _bodies_of_loops(_computations(program))
-    ]  # fmt: skip
+    return str(gradients.experimental_get_compiler_ir(tf.zeros(shape), *flat)(stage="optimized_hlo"))
 
 
 def _computations(program: str) -> dict[str, list[str]]:

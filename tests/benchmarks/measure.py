@@ -128,7 +128,8 @@ def keep(glow: Any, task: dict[str, Any]) -> dict[str, Any]:
     from glow_tf.flow.room import choose, device_room
 
     room = device_room()
-    demand = Demand(glow.config, task["batch"], task["precision"], held=room.held, on_gpu=room.on_gpu)
+    process = {"held": room.held, "on_gpu": room.on_gpu, "jit": task["jit"]}
+    demand = Demand(glow.config, task["batch"], task["precision"], **process)
     budget, asked = None, task["memory"]
     if not isinstance(asked, str):
         least, most = demand.peak("reversible"), demand.peak("store")

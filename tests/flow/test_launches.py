@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf import runtime
-from tests.benchmarks.launches import by_xla, conditions, graphs_of, in_executor
+from glow_tf.flow.budget import Demand
+from tests.benchmarks.launches import by_xla, conditions, graphs_of, in_executor, program_of
 from tests.emulated_tf32 import tf32_off  # noqa: F401
 from tests.flow.test_level import images, level_and_steps
 from tests.flow.test_scan import assert_same, there_and_back
@@ -50,6 +53,16 @@ def test_of_xla(monkeypatch, memory):
     monkeypatch.setattr(runtime, "uses_gpu", lambda: True)
     level = random_glow(memory=memory, jit=True, **MODEL).levels[0]
     assert_no_more(by_xla(level, (2, 4, 4, 12), memory), XLA[memory])
+
+
+def test_xla_makes_nothing_larger_than_what_is_kept():
+    """A strided slice at a place that is known only when it runs made it pad whole stacks, to twice every side."""
+    model = MODEL | {"depth": 8}  # so that the stacks are the largest tensors
+    level = random_glow(memory="store", jit=True, **model).levels[0]
+    program = program_of(level, (2, 4, 4, 12), "store")
+    sizes = [math.prod(map(int, shape.split(","))) for shape in re.findall(r"\bf32\[([\d,]+)\]", program)]
+    kept = Demand(glow_tf.GlowConfig(**model), 2).bytes_of(0, "windows") // 4 * model["depth"]
+    assert max(sizes) == kept
 
 
 def test_the_host_waits_for_nothing_within_a_step_on_a_gpu(monkeypatch):

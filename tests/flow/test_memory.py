@@ -10,9 +10,10 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.config import ConfigError, GlowConfig
+from glow_tf.flow import room as rooms
 from glow_tf.flow.budget import Demand
 from glow_tf.flow.memory import EVERYTHING, Segment, as_memory, in_words, parse_memory, spelled
-from glow_tf.flow.room import MemoryBudgetError, Room, choose
+from glow_tf.flow.room import MemoryBudgetError, Room, choose, device_room
 from tests.near import assert_near
 from tests.random_weights import context_for, random_glow
 from tests.tolerances import LEVEL
@@ -146,6 +147,21 @@ def test_auto_takes_the_fastest_that_fits():
     for name in ("store", "checkpoint", "reversible", "none:32/h:32/all:32"):
         choice = choose(demand, name, room(20 * GIB))
         assert spelled(choice.memory) == name and "as asked for" in choice.line and not choice.warning
+
+
+def test_less_is_left_alone_of_a_limit_that_is_set_for_this_job(monkeypatch):
+    monkeypatch.setattr(rooms, "address_space_limit", lambda: None)
+    found = []
+    for limit in (64 * GIB, 8 * GIB):
+        monkeypatch.setattr(rooms, "host_memory", lambda: 64 * GIB)
+        monkeypatch.setattr(rooms, "host_memory_limit", lambda limit=limit: limit)
+        monkeypatch.setattr(rooms, "host_memory_free", lambda: 7 * GIB)
+        found.append(device_room())
+    assert [(there.shared, there.name) for there in found] == [(True, "this machine"), (False, "its control group")]
+    demand = Demand(FACES, 1)
+    machine, group = (choose(demand, "auto", there._replace(free=8 * GIB, held=GIB // 2)) for there in found)
+    assert machine.needs <= 0.9 * 8 * GIB < group.needs <= 0.95 * 8 * GIB
+    assert "a twentieth of the 8.00 GiB that this process can have of its control group is left free" in group.line
 
 
 def test_what_does_not_fit_is_refused():

@@ -96,12 +96,19 @@ def on_device(state):
     return any(tf.is_tensor(copy) for copy in state._committed[1])
 
 
-@pytest.mark.parametrize(("spare", "on_gpu"), [(10**9, True), (0, False)])
-def test_commits_stay_on_a_gpu_that_has_room(monkeypatch, spare, on_gpu):
+def no_room(**tensors):
+    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+@pytest.mark.parametrize(
+    ("spare", "copy", "on_gpu"), [(10**9, tf.raw_ops.DeepCopy, True), (0, no_room, False), (10**9, no_room, False)]
+)
+def test_commits_stay_on_a_gpu_that_has_room(monkeypatch, spare, copy, on_gpu):
     monkeypatch.setattr(runtime, "spare_gpu_memory", lambda: spare)
     glow = random_glow(channels=1)
     state = ElasticState(workers.Workers(), lambda: Trainer(glow))
     state.trainer, x = Trainer(glow), random_images(glow.config, 2)
+    monkeypatch.setattr(tf.raw_ops, "DeepCopy", copy)
     state.save()  # before a step, whose memory is not known yet
     assert not on_device(state)
     state.trainer.step(x)
