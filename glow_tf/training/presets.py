@@ -38,7 +38,7 @@ _DIGITS = {
     "epochs": 30, "epochs_full_valid": 5, "epochs_full_sample": 10,
 }  # fmt: skip
 _DIGIT = {"image_size": 8, "n_levels": 2, "depth": 16, "width": 128, "n_bits_x": 4, "flow_coupling": "affine"}
-_FACES = {"n_batch_train": 16, "epochs_warmup": 1, "polyak_epochs": 5, "polyak": True}
+_FACES = {"n_batch_train": 16, "epochs_warmup": 1, "polyak": True}
 _FACE = {"image_size": 32, "n_levels": 3, "depth": 12, "width": 128, "n_bits_x": 5, "flow_coupling": "affine"}
 
 # Source: README.md of https://github.com/openai/glow; paper, sections 5 and 6 and tables 2 and 4.
