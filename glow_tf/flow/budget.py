@@ -21,7 +21,7 @@ from glow_tf.config import GlowConfig
 from glow_tf.flow.memory import EVERYTHING, Memory, Segment, of_level, segments_for
 
 _FLOPS_PER_BYTE = 20  # floating-point operations in the time that a byte takes from or to memory, on CPUs and GPUs
-_OF_LEVEL = 70 * 2**20  # what a level's graphs, kernels and constants add to the process: up to 65 MiB were seen
+_OF_LEVEL = 85 * 2**20  # what a level's graphs, kernels and constants add to the process: up to 75 MiB were seen
 _OF_XLA = 40 * 2**20  # a level's programs, and what compiling them leaves: up to 30 MiB were seen beyond the rest
 _HOLES = 1.1  # the allocator's regions against what is allocated in them: 1.1 was seen
 _TAPS = 9
