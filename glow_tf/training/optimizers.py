@@ -122,17 +122,17 @@ class Optimizer(tf.Module):
         squares = None if mean_squares is None else dict(zip(self._m1, mean_squares, strict=True))
         self.update(weights, dict(zip(self._m1, gradients, strict=True)), self.begin(lr), squares)
 
-    def begin(self, lr: tf.Tensor | float, counts: tf.Tensor | None = None) -> tf.Tensor:
+    def begin(self, lr: tf.Tensor | float, enabled: tf.Tensor | None = None) -> tf.Tensor:
         """Counts a step, whose updates may come in parts: alpha, float64, for `update`.
 
-        counts: a bool, None for true. Where it is false, this and `update` leave everything as it is, to the bit and
+        enabled: a bool, None for true. Where it is false, this and `update` leave everything as it is, to the bit and
         without a branch, for which a GPU's host would have to wait.
         """
         lr = tf.cast(lr, tf.float64) if tf.is_tensor(lr) else tf.constant(lr, tf.float64)
         one = tf.ones([], tf.int64)
-        t = tf.cast(self.step.assign_add(_only(counts, one, 0), read_value=True), tf.float64)
+        t = tf.cast(self.step.assign_add(_gated(enabled, one, 0), read_value=True), tf.float64)
         beta1, beta2 = (tf.constant(b, tf.float64) for b in (self.beta1, self.beta2))
-        return _only(counts, lr * tf.sqrt(1 - tf.pow(beta2, t)) / (1 - tf.pow(beta1, t)), 0)
+        return _gated(enabled, lr * tf.sqrt(1 - tf.pow(beta2, t)) / (1 - tf.pow(beta1, t)), 0)
 
     def update(
         self,
@@ -140,21 +140,21 @@ class Optimizer(tf.Module):
         gradients: Mapping[str, tf.Tensor],
         alpha: tf.Tensor,
         mean_squares: Mapping[str, tf.Tensor] | None = None,
-        counts: tf.Tensor | None = None,
+        enabled: tf.Tensor | None = None,
     ) -> None:
         """Changes these variables, all or some of those that `initialize` was given, by name; see `apply`, `begin`."""
-        constants = {dtype: self._constants(dtype, alpha, counts) for dtype in {v.dtype for v in variables.values()}}
+        constants = {dtype: self._constants(dtype, alpha, enabled) for dtype in {v.dtype for v in variables.values()}}
         # One after the other, last variable first (the backward pass ends with the first ones): no
         # more than one variable's temporaries at a time, and a used gradient's memory is free again.
         done: list[tf.Operation] = []
         for name, variable in reversed(list(variables.items())):
             with tf.control_dependencies(done):
                 if self.weight_decay != 1:
-                    variable.assign(_only(counts, tf.constant(self.weight_decay, variable.dtype), 1) * variable)
+                    variable.assign(_gated(enabled, tf.constant(self.weight_decay, variable.dtype), 1) * variable)
                 slots = {"var": variable, "m": self._m1[name], "v": self._m2[name]}
-                square = None if mean_squares is None else _only(counts, mean_squares[name], 0)
-                gradient = _only(counts, gradients[name], 0)
-                op = self._update(slots, gradient, square, constants[variable.dtype], counts)
+                square = None if mean_squares is None else _gated(enabled, mean_squares[name], 0)
+                gradient = _gated(enabled, gradients[name], 0)
+                op = self._update(slots, gradient, square, constants[variable.dtype], enabled)
                 done = [] if op is None else [op]
 
     def _update(
@@ -163,7 +163,7 @@ class Optimizer(tf.Module):
         gradient: tf.Tensor,
         square: tf.Tensor | None,
         constants: dict[str, tf.Tensor],
-        counts: tf.Tensor | None,
+        enabled: tf.Tensor | None,
     ) -> tf.Operation | None:
         """Changes a weight and its moments; the operation that does so, where it is a single one.
 
@@ -172,17 +172,17 @@ class Optimizer(tf.Module):
           gradient: of the weight.
           square: for adam2, its mean square.
           constants: the other arguments of the kernels.
-          counts: see `begin`.
+          enabled: see `begin`.
         """
         return self._kernel(**{name: slot.handle for name, slot in slots.items()}, grad=gradient, **constants)
 
-    def _constants(self, dtype: tf.DType, alpha: tf.Tensor, counts: tf.Tensor | None) -> dict[str, tf.Tensor]:
+    def _constants(self, dtype: tf.DType, alpha: tf.Tensor, enabled: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """Arguments of TensorFlow's fused kernels; powers of 0 switch their bias correction off."""
         return {
             "lr": tf.cast(alpha, dtype),
             "beta1_power": tf.zeros([], dtype),
-            "beta1": _only(counts, tf.constant(self.beta1, dtype), 1),
-            "beta2": _only(counts, tf.constant(self.beta2, dtype), 1),
+            "beta1": _gated(enabled, tf.constant(self.beta1, dtype), 1),
+            "beta2": _gated(enabled, tf.constant(self.beta2, dtype), 1),
             "epsilon": tf.constant(self.epsilon, dtype),
         }
 
@@ -198,8 +198,8 @@ class Adam(Optimizer):
 
     _kernel = staticmethod(tf.raw_ops.ResourceApplyAdam)
 
-    def _constants(self, dtype: tf.DType, alpha: tf.Tensor, counts: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        return {**super()._constants(dtype, alpha, counts), "beta2_power": tf.zeros([], dtype)}
+    def _constants(self, dtype: tf.DType, alpha: tf.Tensor, enabled: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        return {**super()._constants(dtype, alpha, enabled), "beta2_power": tf.zeros([], dtype)}
 
 
 class Adam2(Adam):
@@ -213,20 +213,20 @@ class Adam2(Adam):
         gradient: tf.Tensor,
         square: tf.Tensor | None,
         constants: dict[str, tf.Tensor],
-        counts: tf.Tensor | None,
+        enabled: tf.Tensor | None,
     ) -> tf.Operation | None:
         if square is None:
-            return super()._update(slots, gradient, square, constants, counts)
-        share1, share2 = (_only(counts, tf.constant(1 - b, gradient.dtype), 0) for b in (self.beta1, self.beta2))
+            return super()._update(slots, gradient, square, constants, enabled)
+        share1, share2 = (_gated(enabled, tf.constant(1 - b, gradient.dtype), 0) for b in (self.beta1, self.beta2))
         first = slots["m"].assign_add((gradient - slots["m"]) * share1)
         second = slots["v"].assign_add((square - slots["v"]) * share2)
         slots["var"].assign_sub(constants["lr"] * first / (tf.sqrt(second) + self.epsilon))
         return None
 
 
-def _only(counts: tf.Tensor | None, value: tf.Tensor, otherwise: float) -> tf.Tensor:
-    """The value, or another where `counts` is false."""
-    return value if counts is None else tf.where(counts, value, tf.cast(otherwise, value.dtype))
+def _gated(enabled: tf.Tensor | None, value: tf.Tensor, otherwise: float) -> tf.Tensor:
+    """The value, or another where `enabled` is false."""
+    return value if enabled is None else tf.where(enabled, value, tf.cast(otherwise, value.dtype))
 
 
 _OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "adamax": Adamax, "adam2": Adam2}
@@ -272,10 +272,10 @@ class PolyakAverage(tf.Module):
         for name, average in self.values.items():
             average.assign(variables[name])
 
-    def update(self, variables: Mapping[str, tf.Variable], counts: tf.Tensor | None = None) -> None:
-        """Moves the averages of these variables, all or some, towards what they are now; not where not `counts`."""
+    def update(self, variables: Mapping[str, tf.Variable], enabled: tf.Tensor | None = None) -> None:
+        """Moves the averages of these variables, all or some, towards what they are now, where `enabled`."""
         dtypes = {v.dtype for v in variables.values()}
-        share = {dtype: _only(counts, tf.constant(1 - self.decay, dtype), 0) for dtype in dtypes}
+        share = {dtype: _gated(enabled, tf.constant(1 - self.decay, dtype), 0) for dtype in dtypes}
         done: list[tf.Operation] = []
         for name in variables:
             average = self.values[name]

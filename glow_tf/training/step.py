@@ -132,12 +132,12 @@ class TrainStep:
         """
         if self._config.on_nan == "skip" or self._config.clip_grad_norm > 0 or runtime.uses_gpu():
             norm = tf.sqrt(_sum_of_squares(list(gradients.values())))
-            counts = allowed & recovered & tf.math.is_finite(norm)
+            enabled = allowed & recovered & tf.math.is_finite(norm)
             update = functools.partial(self._apply_part, list(gradients), gradients, squares)
             if runtime.uses_gpu():
-                update(self._optimizer.begin(lr, counts), norm, counts)
+                update(self._optimizer.begin(lr, enabled), norm, enabled)
             else:
-                tf.cond(counts, lambda: update(self._optimizer.begin(lr), norm), lambda: tf.constant(value=False))
+                tf.cond(enabled, lambda: update(self._optimizer.begin(lr), norm), lambda: tf.constant(value=False))
             return norm
         parts: dict[str, list[str]] = {}
         for name in gradients:
@@ -160,16 +160,16 @@ class TrainStep:
         squares: Squares,
         alpha: tf.Tensor,
         norm: tf.Tensor,
-        counts: tf.Tensor | None = None,
+        enabled: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Updates these variables where it `counts`, with gradients of a global norm of at most clip_grad_norm."""
+        """Where `enabled`, updates these variables, with gradients of a global norm of at most clip_grad_norm."""
         variables = {name: self._variables[name] for name in names}
-        self._polyak.update(variables, counts)
+        self._polyak.update(variables, enabled)
         if self._config.clip_grad_norm:
             scale = tf.minimum(tf.constant(1.0, tf.float64), self._config.clip_grad_norm / norm)
             gradients = {name: gradients[name] * tf.cast(scale, gradients[name].dtype) for name in names}
             squares = squares and {name: squares[name] * tf.cast(scale * scale, squares[name].dtype) for name in names}
-        self._optimizer.update(variables, gradients, alpha, squares, counts)
+        self._optimizer.update(variables, gradients, alpha, squares, enabled)
         return tf.constant(value=True)
 
 

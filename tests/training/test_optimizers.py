@@ -109,11 +109,11 @@ def test_a_step_that_does_not_count_changes_nothing_and_one_that_does_is_as_any(
         average = PolyakAverage(0.9, variables)
 
         @tf.function
-        def step(g, counts):
-            counts = counts if marked else None
-            average.update(variables, counts)
+        def step(g, enabled):
+            enabled = enabled if marked else None
+            average.update(variables, enabled)
             squares = {"w": g * g + 1} if mean_squares else None
-            optimizer.update(variables, {"w": g}, optimizer.begin(0.1, counts), squares, counts)
+            optimizer.update(variables, {"w": g}, optimizer.begin(0.1, enabled), squares, enabled)
 
         kept = [*variables.values(), *average.values.values(), *optimizer.slots.values()]
         for g in gradients:
