@@ -22,7 +22,7 @@ from glow_tf.flow.memory import EVERYTHING, Memory, Segment, of_level, segments_
 
 _FLOPS_PER_BYTE = 20  # floating-point operations in the time that a byte takes from or to memory, on CPUs and GPUs
 _OF_LEVEL = 85 * 2**20  # what a level's graphs, kernels and constants add to the process: up to 75 MiB were seen
-_OF_XLA = 40 * 2**20  # a level's programs, and what compiling them leaves: up to 30 MiB were seen beyond the rest
+_OF_XLA = 20 * 2**20  # a level's programs, and what compiling them leaves: up to 16 MiB were seen beyond the rest
 _HOLES = 1.1  # the allocator's regions against what is allocated in them: 1.1 was seen
 _TAPS = 9
 _OF_ENCODER = 50  # numbers a pixel that the context's convolutions keep for each of their features
