@@ -327,7 +327,7 @@ def test_named_variables():
     )
 
 
-# In graphs, and through autodiff
+# In graphs, and through autodiff: as users trace them, so with autograph
 
 
 def test_losses_train_in_a_function():

@@ -22,7 +22,7 @@ import resource
 from glow_tf.runtime import keep_freed_memory
 keep_freed_memory()
 import tensorflow as tf
-double = tf.function(lambda x: tf.nn.relu(tf.nn.relu(x) + 1.0) * 2.0)
+double = tf.function(lambda x: tf.nn.relu(tf.nn.relu(x) + 1.0) * 2.0, autograph=False)
 x = tf.ones([64, 1024, 256])  # 64 MiB, which glibc would map afresh for every use
 for _ in range(4):
     double(x).numpy()

@@ -13,7 +13,7 @@ import tensorflow as tf
 import glow_tf
 from glow_tf.layers import products
 from glow_tf.layers.products import product
-from tests.bijectors.models import eagerly
+from tests.eagerly import eagerly
 from tests.emulated_tf32 import SCOPE, emulated, tf32_off  # noqa: F401
 from tests.random_weights import noise_for, random_glow, random_images
 from tests.tolerances import TF32

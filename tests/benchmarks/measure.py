@@ -48,7 +48,7 @@ def matmul_peak(tf: Any, precision: str, side: int) -> Any:
     """A function that measures the matrix-product rate once, in FLOP/s."""
     dtype = tf.bfloat16 if precision == "bfloat16" else tf.float32
     a, b = (tf.cast(tf.random.stateless_normal([side, side], [0, i]), dtype) for i in (1, 2))
-    product = tf.function(lambda: tf.matmul(a, b))
+    product = tf.function(lambda: tf.matmul(a, b), autograph=False)
     product()
 
     def once() -> float:

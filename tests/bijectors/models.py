@@ -1,13 +1,9 @@
-"""What keeps the tests of this folder quick: models that they share, and a way to call a model without tracing it."""
+"""What keeps the tests of this folder quick: models that they share."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Iterator
 from typing import Any
-
-import tensorflow as tf
 
 import glow_tf
 from tests.random_weights import random_glow
@@ -24,13 +20,3 @@ def _model(precision: str, ycond: bool) -> glow_tf.Glow:
     return random_glow(
         image_size=4, channels=1, n_levels=1, depth=1, width=5, n_bits_x=4, precision=precision, **fields
     )
-
-
-@contextlib.contextmanager
-def eagerly() -> Iterator[None]:
-    """Traced functions run as plain Python: where a model is called a few times, tracing it is most of the work."""
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(False)

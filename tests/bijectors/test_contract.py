@@ -8,8 +8,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from glow_tf import bijectors
-from tests.bijectors.models import eagerly
 from tests.bijectors.registry import EXAMPLES, NO_BIJECTORS, built, call, given, points
+from tests.eagerly import eagerly
 from tests.near import assert_near
 from tests.tolerances import BIJECTORS
 

@@ -14,7 +14,8 @@ import glow_tf
 from glow_tf import layers
 from glow_tf.bijectors import ActNorm, FlowLevel, FlowStep, GlowBijector, GlowDistribution, LayerBijector, Permutation
 from glow_tf.flow.multiscale import Encoding
-from tests.bijectors.models import eagerly, model
+from tests.bijectors.models import model
+from tests.eagerly import eagerly
 from tests.near import assert_near
 from tests.random_weights import random_glow
 from tests.tolerances import BIJECTORS
@@ -59,7 +60,7 @@ def test_auto_batched_joint_distribution():
 
 
 def test_joint_distribution_traces_the_model_once():
-    @tf.function
+    @tf.function(autograph=False)
     def log_prob(x, label):
         return GlowDistribution(model(ycond=True), label=label).log_prob(x)
 
@@ -181,7 +182,7 @@ def test_maximum_likelihood_trains_a_chain_of_layers():
     optimizer = tf.keras.optimizers.Adam(0.05)
     optimizer.build(flow.trainable_variables)  # or the step is traced once more, after that has made its variables
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         with tf.GradientTape() as tape:
             loss = -tf.reduce_mean(flow.log_prob(data))
@@ -194,7 +195,7 @@ def test_maximum_likelihood_trains_a_chain_of_layers():
     assert losses[-1] < 0.2 * losses[0]
 
 
-# tf.function and composite tensors
+# tf.function, with autograph as users' own, and composite tensors
 
 
 def test_distributions_go_in_and_out_of_functions():

@@ -32,7 +32,9 @@ def test_order_is_fine_to_coarse_and_row_major():
 
 def test_unknown_batch_in_a_function():
     specs = [tf.TensorSpec([None, *shape]) for shape in CONFIG.latent_shapes()]
-    there_and_back = tf.function(lambda eps: unflatten_latents(CONFIG, flatten_latents(eps)), input_signature=[specs])
+    there_and_back = tf.function(
+        lambda eps: unflatten_latents(CONFIG, flatten_latents(eps)), input_signature=[specs], autograph=False
+    )
     for ours, latent in zip(there_and_back(latents()), latents(), strict=True):
         np.testing.assert_array_equal(ours, latent)
 

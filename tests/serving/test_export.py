@@ -134,7 +134,7 @@ def test_noise_and_images_of_methods(loaded, name):
     label = [] if name == "classify" else [tf.zeros([3], tf.int32)]
     method = getattr(loaded, name)
 
-    @tf.function(input_signature=[tf.TensorSpec(None, tf.uint8), tf.TensorSpec(None)])
+    @tf.function(input_signature=[tf.TensorSpec(None, tf.uint8), tf.TensorSpec(None)], autograph=False)
     def call(x, noise):
         return method(x, *label, noise)
 

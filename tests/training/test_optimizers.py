@@ -48,7 +48,7 @@ def test_matches_the_formula(name, weight_decay, dtype):
     optimizer = make_optimizer(name, beta1=BETA1, beta2=BETA2, weight_decay=weight_decay)
     optimizer.initialize({"layer/w": variable})
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(g, lr):
         optimizer.apply([g], [variable], lr)
 
@@ -108,7 +108,7 @@ def test_a_step_that_does_not_count_changes_nothing_and_one_that_does_is_as_any(
         optimizer.initialize(variables)
         average = PolyakAverage(0.9, variables)
 
-        @tf.function
+        @tf.function(autograph=False)
         def step(g, enabled):
             enabled = enabled if marked else None
             average.update(variables, enabled)
