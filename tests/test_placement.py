@@ -13,11 +13,12 @@ import glow_tf
 from glow_tf import runtime
 from tests.random_weights import noise_for, random_glow, random_images
 
-MODELS: dict[str, dict[str, Any]] = {
+MODELS: dict[str, dict[str, Any]] = {  # splits are the same in all: one model has one
     "reversible, float32": {"memory": "reversible", "precision": "float32", "flow_coupling": "affine"},
-    "store, bfloat16": {"memory": "store", "precision": "bfloat16", "flow_coupling": "additive"},
+    "store, bfloat16": {"memory": "store", "precision": "bfloat16", "flow_coupling": "additive", "n_levels": 1},
     "checkpoint, tf32, LU, classes": {
         "memory": "checkpoint", "precision": "tf32", "lu_decomposed": True, "ycond": True, "n_y": 3, "weight_y": 0.1,
+        "n_levels": 1,
     },
 }  # fmt: skip
 PYTHON = {"PyFunc", "EagerPyFunc", "PyFuncStateless"}

@@ -89,7 +89,7 @@ EXAMPLES: dict[str, Example] = {
     "FlowLevel, context": _with_context(
         _of(bijectors.FlowLevel, 4, _HALVES, depth=2, width=5, context_channels=2), (2, 3)
     ),
-    "GlowBijector, context": _with_context(_glow(context_channels=2), (4, 4)),
+    "GlowBijector, context": _with_context(_glow(context_channels=2, n_levels=1), (4, 4)),
 }
 NO_BIJECTORS = {"LayerBijector", "GlowDistribution"}  # what the layers' have in common, and the distribution
 

@@ -10,7 +10,7 @@ from glow_tf.commands.folders import find_model
 from glow_tf.commands.models import open_model
 from tests.commands.conftest import picture
 from tests.random_weights import random_glow
-from tests.serving.frozen_graph import write_graph
+from tests.serving.frozen_graph import write_graph, write_part
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_what_it_cannot_do(graph, error, folder, tmp_path):
     )
     assert "is an export already" in error("export", graph, tmp_path / "x")
     assert "holds one set of weights" in error("sample", graph, "--weights", "last")
-    write_graph(tmp_path / "other.pb", random_glow(image_size=8), ["Placeholder", "model_1/Cast_1"])
+    write_part(tmp_path / "other.pb", graph, ["Placeholder", "model_1/Cast_1"])
     assert error("demo", tmp_path / "other.pb").endswith("it lacks Placeholder, model_1/Cast_1")
     assert "--names: there is no Laughing; there are: 5_o_Clock_Shadow" in error(
         "demo", graph, "--attributes", folder / "z_manipulate.npy", "--names", "Laughing", "--port", 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import data_loaders
+from glow_tf.examples import out_of_distribution
 from glow_tf.examples.out_of_distribution import draw, main, read_scores, separation
 from tests.commands.conftest import make_run, picture
 from tests.commands.test_openai_graph import photos_in
@@ -43,7 +44,8 @@ def test_two_data_sets_on_a_run_that_is_there(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_run_is_trained_where_there_is_none(tmp_path, capsys):
+def test_a_run_is_trained_where_there_is_none(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(out_of_distribution, "MODEL", {**out_of_distribution.MODEL, "n_levels": 1, "width": 8})
     words = ["--problem", "digits", "--other", "digits", "--image_size", "8", "--epochs", "1", "--n_train", "64"]
     assert main([str(tmp_path / "run"), *words, "--n", "8", "--out", str(tmp_path / "ood")]) == 0
     assert (tmp_path / "run" / "checkpoints").is_dir()

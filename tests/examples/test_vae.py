@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from glow_tf.examples.vae import LATENTS, VAE, digits, main, train
 from glow_tf.examples.vae import test_elbo as elbo_of  # under its own name pytest would collect it
+from tests.eagerly import eagerly
 from tests.random_weights import perturb
 
 SMALL = ["--depth", "1", "--width", "2", "--steps", "2", "--batch", "4", "--seeds", "1"]
@@ -67,6 +68,7 @@ def test_training_raises_the_elbo(x, depths):
 
 
 @pytest.mark.slow
+@eagerly()
 def test_command(tmp_path, capsys):
     out = tmp_path / "figures.json"
     main([*SMALL, "--out", str(out)])

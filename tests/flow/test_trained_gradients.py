@@ -24,7 +24,7 @@ def trained():
     config = glow_tf.GlowConfig(
         image_size=8, channels=1, n_levels=2, depth=32, width=16, flow_coupling="affine", learntop=True
     )
-    glow = glow_tf.Glow(config)
+    glow = glow_tf.Glow(config, memory="store")  # the quickest; what follows is asked for by name
     glow.initialize(data.init_batch(64)[0])
     trainer = glow_tf.Trainer(glow, {"n_train": 1500, "n_batch_train": 16, "epochs_warmup": 1, "polyak_epochs": 1})
     losses = [trainer.step(x)["loss"] for x, _ in data.train_batches(16).take(STEPS)]

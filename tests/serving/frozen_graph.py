@@ -14,8 +14,8 @@ from glow_tf.model import Glow
 from glow_tf.serving.litert import unrolled
 
 
-def write_graph(path: Path, glow: Glow, without: Sequence[str] = ()) -> None:
-    """Writes the graph, or what is left of it `without` some of its nodes. The small image and the label are fed."""
+def write_graph(path: Path, glow: Glow) -> None:
+    """Writes the graph. The small image and the label are fed."""
     config, model = glow.config, unrolled(glow)
     height, width, channels = config.image_shape
 
@@ -43,11 +43,14 @@ def write_graph(path: Path, glow: Glow, without: Sequence[str] = ()) -> None:
         tf.add(encoded[-1], nothing, name="model/truediv_4")
         decoded = _imported(decoder, [eps[0] + nothing, *eps[1:]], "decoder")
         tf.identity(decoded[0], name="model_1/Cast_1")
-    frozen = graph.as_graph_def()
-    kept = [node for node in frozen.node if node.name not in without]
-    del frozen.node[:]
-    frozen.node.extend(kept)
-    path.write_bytes(frozen.SerializeToString())
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+
+
+def write_part(path: Path, whole: Path, without: Sequence[str]) -> None:
+    """Writes what is left of the graph `whole` without these nodes."""
+    nodes = tf.compat.v1.GraphDef.FromString(whole.read_bytes()).node
+    left = tf.compat.v1.GraphDef(node=[node for node in nodes if node.name not in without])
+    path.write_bytes(left.SerializeToString())
 
 
 def _frozen(function: Any, specs: Sequence[tf.TensorSpec]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import glow_tf
 from glow_tf.serving import export as export_module
 from glow_tf.serving.exported import ExportedModel
 from glow_tf.serving.signatures import SIGNATURES
+from tests.eagerly import eagerly
 from tests.near import assert_near
 from tests.random_weights import context_for, label_of, random_glow, random_images
 from tests.serving.conftest import KINDS
@@ -34,6 +36,7 @@ def same_images(given, wanted) -> None:
     assert_near("share of values that differ", different.mean(), 0.0, EXPORT["images"])
 
 
+@eagerly()
 def live(glow, x, label, latents) -> dict[str, np.ndarray]:
     """What the signatures should return."""
     y = label if glow.config.takes_labels else None
@@ -47,10 +50,20 @@ def live(glow, x, label, latents) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.fixture(scope="module")
+def load(exports):
+    """load(kind) -> its export, loaded once."""
+    return functools.cache(lambda kind: tf.saved_model.load(str(exports(kind)[1])))
+
+
+@pytest.fixture
+def loaded(load):
+    return load("classes")
+
+
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * ("float" in kind)) for kind in KINDS])
-def test_the_live_model_s_numbers(kind, exports):
-    glow, version = exports(kind)
-    loaded = tf.saved_model.load(str(version))
+def test_the_live_model_s_numbers(kind, exports, load):
+    glow, loaded = exports(kind)[0], load(kind)
     for n in (1, 4):  # one graph for any batch
         x = random_images(glow.config, n)
         label = np.arange(n, dtype=np.int32) % glow.config.n_y
@@ -101,14 +114,15 @@ assert not {"glow_tf", "data_loaders"} & set(sys.modules)
     assert "gradient" not in said  # TensorFlow's warning at loading of gradients that were not saved
 
 
-def test_the_context_of_images_travels_too(exports):
-    glow, version = exports("context of images")
+def test_the_context_of_images_travels_too(exports, load):
+    (glow, version), loaded = exports("context of images"), load("context of images")
     x = random_images(glow.config, 3)
-    loaded = tf.saved_model.load(str(version))
     np.testing.assert_array_equal(loaded.signatures["context"](images=tf.constant(x))["context"], glow.context_of(x))
     opened = ExportedModel(version)
     noise, context = np.asarray(glow.draw_noise(x.shape, [1, 0])), glow.context_of(x)
-    compare(opened.log_prob(x, noise=noise), glow.log_prob(x, noise=noise), "log_prob")
+    with eagerly():
+        log_prob = glow.log_prob(x, noise=noise)
+    compare(opened.log_prob(x, noise=noise), log_prob, "log_prob")
     same_images(opened.decode(opened.encode(x), context=context), x)
     with pytest.raises(ValueError, match="takes a floating-point context"):
         opened.sample(3)
@@ -118,11 +132,10 @@ def test_the_context_of_images_travels_too(exports):
             loaded.signatures["encode"](images=tf.constant(x), label=label, context=wrong)
 
 
-def test_a_classifier_travels_too(exports):
-    glow, version = exports("classes")
+def test_a_classifier_travels_too(exports, loaded):
+    glow, _ = exports("classes")
     x = random_images(glow.config, 3)
     noise = glow.draw_noise(x.shape, [1, 0])
-    loaded = tf.saved_model.load(str(version))
     logits = loaded.classify(tf.constant(x), noise)["logits"]
     compare(logits, glow.classify(x, noise), "encode")
 
@@ -216,11 +229,6 @@ def test_a_folder_that_holds_something_else(tmp_path, name):
         glow_tf.export_saved_model(random_glow(depth=1, n_levels=1), tmp_path / name)
 
 
-@pytest.fixture(scope="module")
-def loaded(exports):
-    return tf.saved_model.load(str(exports("classes")[1]))
-
-
 @pytest.fixture
 def signatures(loaded):
     return loaded.signatures
@@ -270,11 +278,10 @@ def test_a_label_for_all_is_not_enough(signatures):
         signatures["encode"](images=tf.zeros([2, 8, 8, 3], tf.uint8), label=tf.constant(0))
 
 
-def test_models_without_classes_ignore_labels(exports):
-    glow, version = exports("affine, LU, learned top")
-    x = tf.constant(random_images(glow.config, 2))
-    loaded = tf.saved_model.load(str(version))
-    encode = loaded.signatures["encode"]
+def test_models_without_classes_ignore_labels(exports, load):
+    kind = "affine, LU, learned top"
+    x = tf.constant(random_images(exports(kind)[0].config, 2))
+    encode = load(kind).signatures["encode"]
     for label in ([], [99], [1, 2, 3]):
         np.testing.assert_array_equal(
             encode(images=x, label=tf.constant(label, tf.int32))["latents"],

@@ -10,16 +10,18 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.serving.litert import export_litert
+from tests.eagerly import eagerly
 from tests.random_weights import context_for, label_of, noise_for, random_glow, random_images
 
+ONE_LEVEL: dict[str, Any] = {"image_size": 8, "n_levels": 1}
 MODELS: dict[str, dict[str, Any]] = {
     "affine": {"image_size": (8, 16), "flow_permutation": "invconv"},
     "additive, 5 bits, fixed top": {
-        "image_size": 8, "flow_coupling": "additive", "n_bits_x": 5, "learntop": False, "flow_permutation": "shuffle"
+        "flow_coupling": "additive", "n_bits_x": 5, "learntop": False, "flow_permutation": "shuffle", **ONE_LEVEL
     },
-    "classes, gray": {"image_size": 8, "channels": 1, "ycond": True, "n_y": 3, "lu_decomposed": True},
+    "classes, gray": {"channels": 1, "ycond": True, "n_y": 3, "lu_decomposed": True, **ONE_LEVEL},
     "context": {"image_size": 8, "context_channels": 2},
-    "classes and context": {"image_size": 8, "context": "grayscale", "ycond": True, "n_y": 3},
+    "classes and context": {"context": "grayscale", "ycond": True, "n_y": 3, **ONE_LEVEL},
 }  # fmt: skip
 
 
@@ -45,6 +47,7 @@ def labels(glow, n):
 
 
 @pytest.mark.parametrize("n", [1, 3])
+@eagerly()
 def test_the_live_model_s_numbers(exported, n):
     glow, _, call = exported
     x, y, noise = random_images(glow.config, n), label_of(glow.config, n), noise_for(glow.config, n)
@@ -65,6 +68,7 @@ def test_the_live_model_s_numbers(exported, n):
     assert difference.max() <= 2**kept and np.mean(difference > 0) < 0.01  # pixels at the edge of a bin
 
 
+@eagerly()
 def test_images_that_left_float32_are_told(exported):
     glow, _, call = exported
     latents = np.array(glow_tf.flatten_latents(glow.sample_latents(3, 0.7, seed=1)))
@@ -87,12 +91,13 @@ def test_signatures_and_operations(exported):
     assert not [name for name in names if name.startswith("Flex") or name in ("CUSTOM", "WHILE")]
 
 
+@eagerly()
 def test_float16_weights_are_half_the_size_and_round_to_11_bits(tmp_path):
     """Each weight is wrong by at most 2^-12 of itself: after a dozen of them a latent of 4 may be wrong by 1e-2.
 
     The likelihood has its square, so that a dimension is wrong by at most 4e-2 nats, and their mean by much less.
     """
-    glow = random_glow(image_size=8, width=64, depth=2)
+    glow = random_glow(width=64, **ONE_LEVEL)
     for name, float16 in (("32", False), ("16", True)):
         export_litert(glow, tmp_path / name, float16=float16)
     weights = sum(variable.shape.num_elements() for variable in glow.trainable_variables)
@@ -109,8 +114,9 @@ def test_float16_weights_are_half_the_size_and_round_to_11_bits(tmp_path):
     np.testing.assert_array_equal(call("decode", latents=latents)["images"], x)
 
 
+@eagerly()
 def test_bfloat16_models_compute_in_float32(tmp_path):
-    exact, glow = (random_glow(image_size=8, precision=precision) for precision in ("float32", "bfloat16"))
+    exact, glow = (random_glow(precision=precision, **ONE_LEVEL) for precision in ("float32", "bfloat16"))
     export_litert(glow, tmp_path / "x.tflite")
     x, noise = random_images(glow.config, 1), noise_for(glow.config, 1)
     log_prob = open_file(tmp_path / "x.tflite")[1]("log_prob_given_noise", images=x, noise=noise)["log_prob"]
