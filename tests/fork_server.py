@@ -17,6 +17,8 @@ import sys
 import traceback
 from typing import IO
 
+from data_loaders.tensorflow_import import import_tensorflow
+
 
 def be(start: list[str], environment: dict[str, str], folder: str, output: int) -> None:
     """Runs a program in this process, to its end."""
@@ -72,8 +74,9 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
 
 
 def main(modules: list[str]) -> None:
-    """With these modules imported already."""
+    """With TensorFlow and these modules imported already."""
     requests, answers = (os.fdopen(os.dup(standard), mode) for standard, mode in ((0, "r"), (1, "w")))
+    import_tensorflow()
     for name in modules:
         importlib.import_module(name)
     serve(requests, answers)

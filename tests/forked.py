@@ -58,7 +58,7 @@ class Server:
 @functools.cache
 def server() -> Server:
     """The one of this process, with everything that a training imports."""
-    return Server([sys.executable, "-m", "tests.fork_server", "tensorflow", "glow_tf.training", "PIL.Image"])
+    return Server([sys.executable, "-m", "tests.fork_server", "glow_tf.training.session", "PIL.Image"])
 
 
 class Forked:

@@ -9,8 +9,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import data_loaders
-from glow_tf.training import train
-from tests.training.common import MODEL, TRAIN
+from data_loaders.tensorflow_import import import_tensorflow
 
 
 class Failing:
@@ -33,4 +32,8 @@ class Failing:
 
 
 if __name__ == "__main__":
+    import_tensorflow()  # faster than by an import
+    from glow_tf.training import train
+    from tests.training.common import MODEL, TRAIN
+
     train(MODEL, {**TRAIN, "logdir": sys.argv[1]}, Failing())

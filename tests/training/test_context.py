@@ -28,7 +28,7 @@ def run(tmp_path_factory):
     return logdir
 
 
-def test_a_run_in_two_parts_is_the_same_run(run, tmp_path):
+def test_a_run_in_two_parts_is_the_same_run(run, tmp_path, undrawn):
     settings = {**SETTINGS, "logdir": str(tmp_path / "parts")}
     train(ENLARGING, {**settings, "steps": 2})
     train(ENLARGING, {**settings, "resume": True})
@@ -51,7 +51,7 @@ def test_grids_show_the_contexts_of_test_images_first(run):
     np.testing.assert_array_equal(picture[8:16], picture[16:24])  # at temperature 0, one answer to each
 
 
-def test_weights_of_an_unconditional_run_are_refused(run, tmp_path):
+def test_weights_of_an_unconditional_run_are_refused(run, tmp_path, undrawn):
     train(MODEL, {**SETTINGS, "logdir": str(tmp_path / "plain"), "dry_run": True})
     settings = {**SETTINGS, "logdir": str(tmp_path / "new"), "restore_path": str(tmp_path / "plain")}
     with pytest.raises(ValueError, match=r"does not fit the model: it lacks \['context/level_0/") as refused:

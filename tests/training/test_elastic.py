@@ -16,36 +16,47 @@ from glow_tf.storage.files import StorageError, locked
 from glow_tf.training import train
 from tests.tolerances import RANKS
 from tests.training.common import MODEL, TRAIN, final_arrays, flags
-from tests.training.jobs import finish, launch, needs_horovod, pid_of, wait_for
+from tests.training.jobs import launch, needs_horovod, pid_of, wait_for
 
 pytestmark = [pytest.mark.slow, needs_horovod]
 
 
-def test_a_worker_is_killed_and_another_joins(tmp_path):
-    """Two workers, then one, then two again: batches of 16, 8 and 16 images, from the last commit each time."""
+def test_a_worker_is_killed_another_joins_and_takes_over(tmp_path, undrawn):
+    """Two workers, then one, two again, and the one that joined: batches of 16, 8, 16 and 8 images.
+
+    It goes on from the last commit each time. Rank 1 is killed, and then rank 0, which has the lock of the folder and
+    writes logs and checkpoints.
+    """
     hosts, script, logdir = tmp_path / "hosts", tmp_path / "hosts.sh", tmp_path / "elastic"
     hosts.write_text("localhost:1\n127.0.0.1:1\n")  # Horovod gives up the host of a worker that dies, so two names
     script.write_text(f"#!/bin/sh\ncat {hosts}\n")
     script.chmod(0o755)
-    settings = {"commit_steps": 3, "epochs": 10_000, "epochs_full_valid": 8, "epochs_full_sample": 1000, "steps": 120}
+    settings = {"commit_steps": 3, "epochs": 10_000, "epochs_full_valid": 8, "epochs_full_sample": 1000, "steps": 200}
     options = ("--min-np", "1", "--max-np", "2", "--network-interface", "lo", "--host-discovery-script", str(script))
     process = launch(2, "train.py", *flags(logdir, **settings, n_batch_train=8), options=options)
     said = wait_for(process, "epoch 2:")
     assert "2 worker(s) with 8 images a step, 4 steps an epoch; from the beginning" in said
     os.kill(pid_of(1, str(logdir)), signal.SIGKILL)
-    alone = re.search(
-        r"1 worker.s. with 8 images a step, 8 steps an epoch; from step (\d+) to", wait_for(process, " 1 w")
-    )
+    alone = begins(process, 1)
+    first = pid_of(0, str(logdir))
     with hosts.open("a") as file:
         file.write(f"{socket.gethostname()}:1\n")
-    said = wait_for(process, " 2 worker(s)")
-    joined = re.search(r"2 worker.s. with 8 images a step, 4 steps an epoch; from step (\d+) to", said)
-    assert alone and joined, said
-    said = finish(process)
+    joined = begins(process, 2)
+    wait_for(process, ": train bits/dim")
+    second = pid_of(1, str(logdir))
+    os.kill(first, signal.SIGKILL)
+    taken_over = begins(process, 1)
+    with pytest.raises(StorageError, match=f"process {second} "), locked(logdir, "logdir"):
+        pass
+    said, _ = process.communicate(240)
     assert process.returncode == 0, said
+    assert (logdir / "exit_code").read_text() == "0\n"
+    epochs = [json.loads(line)["epoch"] for line in (logdir / "train.txt").read_text().splitlines()[1:]]
+    assert epochs == sorted(set(epochs)) and epochs[0] == 1
+    assert list_checkpoints(logdir / "checkpoints")[-1].name.startswith("000000200")
 
     reference = tmp_path / "reference"
-    for batch, steps in ((16, int(alone[1])), (8, int(joined[1])), (16, 120)):
+    for batch, steps in ((16, alone), (8, joined), (16, taken_over), (8, 200)):
         if reference.exists():  # one process takes the batches of all workers
             config = json.loads((reference / "config.json").read_text())
             config["train"]["n_batch_train"] = batch
@@ -66,23 +77,9 @@ def test_a_worker_is_killed_and_another_joins(tmp_path):
                 assert float(ours[key]) == pytest.approx(float(theirs[key]), abs=2e-4), (log, key)
 
 
-def test_rank_0_is_killed_and_the_other_takes_over(tmp_path):
-    """The lock of the folder, its logs and its checkpoints: another run is refused, and this one ends as it should."""
-    script, logdir = tmp_path / "hosts.sh", tmp_path / "elastic"
-    script.write_text("#!/bin/sh\nprintf 'localhost:1\\n127.0.0.1:1\\n'\n")
-    script.chmod(0o755)
-    settings = {"commit_steps": 3, "epochs": 10_000, "epochs_full_valid": 8, "epochs_full_sample": 1000, "steps": 400}
-    options = ("--min-np", "1", "--max-np", "2", "--network-interface", "lo", "--host-discovery-script", str(script))
-    process = launch(2, "train.py", *flags(logdir, **settings, n_batch_train=8), options=options)
-    wait_for(process, "epoch 2:")
-    first, second = (pid_of(rank, str(logdir)) for rank in range(2))
-    os.kill(first, signal.SIGKILL)
-    wait_for(process, " 1 worker(s)")
-    with pytest.raises(StorageError, match=f"process {second} "), locked(logdir, "logdir"):
-        pass
-    said = finish(process)
-    assert process.returncode == 0, said
-    assert (logdir / "exit_code").read_text() == "0\n"
-    epochs = [json.loads(line)["epoch"] for line in (logdir / "train.txt").read_text().splitlines()[1:]]
-    assert epochs == sorted(set(epochs)) and epochs[0] == 1
-    assert list_checkpoints(logdir / "checkpoints")[-1].name.startswith("000000400")
+def begins(process, workers):
+    """The step from which the job goes on with so many workers."""
+    said, epoch = wait_for(process, f" {workers} worker(s)"), 8 // workers
+    found = re.search(rf"{workers} worker.s. with 8 images a step, {epoch} steps an epoch; from step (\d+) to", said)
+    assert found, said
+    return int(found[1])

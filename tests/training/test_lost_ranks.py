@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import time
 
@@ -16,14 +17,25 @@ import pytest
 
 from glow_tf.storage.checkpoints import list_checkpoints
 from glow_tf.training import train
+from tests.forked import ENVIRONMENT
 from tests.tolerances import RANKS
 from tests.training.common import MODEL, REPOSITORY, TRAIN, final_arrays, flags
-from tests.training.jobs import HOROVODRUN, finish, launch, needs_horovod, pid_of, run_forked, run_job, wait_for
+from tests.training.jobs import (
+    HOROVODRUN,
+    PATIENCE,
+    finish,
+    forked,
+    launch,
+    needs_horovod,
+    pid_of,
+    run_forked,
+    wait_for,
+)
 
 pytestmark = [pytest.mark.slow, needs_horovod]
 
 
-def test_a_killed_rank_ends_the_job_and_resuming_gives_the_run_of_one_process(tmp_path):
+def test_a_killed_rank_ends_the_job_and_resuming_gives_the_run_of_one_process(tmp_path, undrawn):
     settings = {"n_batch_train": 8, "epochs": 10_000, "checkpoint_steps": 3, "dal": 2}
     logdir = tmp_path / "two"
     process = launch(2, "train.py", *flags(logdir, **settings))
@@ -31,7 +43,7 @@ def test_a_killed_rank_ends_the_job_and_resuming_gives_the_run_of_one_process(tm
     assert "2 worker(s) with 8 images a step, 4 steps an epoch" in said
     os.kill(pid_of(1, str(logdir)), signal.SIGKILL)
     killed = time.monotonic()
-    said = finish(process, 60)
+    said, _ = process.communicate(60)
     assert time.monotonic() - killed < 60 and process.returncode == 1
     assert re.search(r"^Process 1 exit with status code 137", said, re.MULTILINE), said
     (reason,) = re.findall(r"train.py: error: (.*)", said)
@@ -58,17 +70,19 @@ def test_a_killed_rank_ends_the_job_and_resuming_gives_the_run_of_one_process(tm
 
 def test_a_rank_that_fails_ends_the_job_with_its_error(tmp_path):
     process = launch(2, "tests/training/failing_rank.py", str(tmp_path / "run"))
-    said = finish(process, 120)
+    said, _ = process.communicate(120)
     assert process.returncode == 1
     assert "[1]<stderr>:RuntimeError: the third batch is damaged" in said
     assert "WorkerLostError: rank 0 stops because another one has failed or was killed" in said
 
 
 def test_a_rank_that_is_asked_to_stop_stops_and_saves_the_job(tmp_path):
-    process = launch(2, "train.py", *flags(tmp_path, n_batch_train=8, epochs=10_000))
-    wait_for(process, "epoch 1:")
-    os.kill(pid_of(1, str(tmp_path)), signal.SIGTERM)
-    assert_saved(tmp_path, finish(process, 120))
+    with forked(2, "train.py", *flags(tmp_path, n_batch_train=8, epochs=10_000)) as processes:
+        said = wait_for(processes[0], "epoch 1:")
+        processes[1].send_signal(signal.SIGTERM)
+        said += finish(processes, 120)
+    assert [process.returncode for process in processes] == [143, 143] and "Traceback" not in said
+    assert_saved(tmp_path, said)
 
 
 @pytest.mark.skipif(shutil.which("pkill") is None, reason="pkill is not installed")
@@ -81,12 +95,15 @@ def test_a_batch_script_passes_the_signal_on(tmp_path):
     script = tmp_path / "job.sh"
     script.write_text(
         f"trap \"pkill -TERM -o -f '{pattern} .*{logdir}'\" TERM\n"  # of this run only
-        f"{HOROVODRUN} -np 2 {command} &\nwait $!\nwait $!\n"
+        f"{HOROVODRUN} --gloo -np 2 {command} &\nwait $!\nwait $!\n"
     )
-    process = run_job(["bash", str(script)])
+    environment, pipe = {**os.environ, **ENVIRONMENT, **PATIENCE, "PYTHONUNBUFFERED": "1"}, subprocess.PIPE
+    process = subprocess.Popen(
+        ["bash", script], cwd=REPOSITORY, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
+    )
     wait_for(process, "epoch 1:")
     process.send_signal(signal.SIGTERM)
-    assert_saved(logdir, finish(process, 120))
+    assert_saved(logdir, process.communicate(timeout=120)[0])
 
 
 def assert_saved(logdir, said):

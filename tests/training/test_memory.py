@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -24,6 +27,8 @@ from tests.training.test_divergence import X, Y
 
 MIXED = "none:1,h+hidden_2:1"
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def recorded(logdir):
     return json.loads((logdir / "config.json").read_text())["memory"]
@@ -35,21 +40,35 @@ def rooms(monkeypatch, *free):
     monkeypatch.setattr(setup, "device_room", lambda: left.pop(0))
 
 
-def test_auto_is_the_default_and_store_where_it_fits(tmp_path, capsys):
-    train(MODEL, {**TRAIN, "logdir": str(tmp_path / "auto"), "epochs": 1})
-    said = capsys.readouterr().out
-    assert recorded(tmp_path / "auto") == "store"
+@pytest.fixture(scope="module")
+def auto(tmp_path_factory):
+    """A run that is stopped at its third step, and what it said."""
+    logdir, said = tmp_path_factory.mktemp("runs") / "auto", io.StringIO()
+    with contextlib.redirect_stdout(said):
+        train(MODEL, {**TRAIN, "logdir": str(logdir), "epochs": 2, "steps": 3})
+    return logdir, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A run with memory store."""
+    logdir = tmp_path_factory.mktemp("runs") / "store"
+    train(MODEL, {**TRAIN, "logdir": str(logdir), "memory": "store"})
+    return logdir
+
+
+def test_auto_is_the_default_and_store_where_it_fits(auto):
+    logdir, said = auto
+    assert recorded(logdir) == "store"
     assert said.startswith("memory: store; about ") and "is left to others" in said.splitlines()[0]
     assert ", memory store\n" in said
 
 
 @pytest.mark.parametrize("memory", [MIXED, "reversible"])
-def test_any_memory_takes_the_same_steps(memory, tmp_path):
-    for name in (memory, "store"):
-        folder = tmp_path / name.replace(":", "")
-        train(MODEL, {**TRAIN, "logdir": str(folder), "memory": name})
-        assert recorded(folder) == name
-    ours, wanted = (final_arrays(tmp_path / name.replace(":", "")) for name in (memory, "store"))
+def test_any_memory_takes_the_same_steps(memory, store, tmp_path):
+    train(MODEL, {**TRAIN, "logdir": str(tmp_path), "memory": memory})
+    assert recorded(tmp_path) == memory and recorded(store) == "store"
+    ours, wanted = final_arrays(tmp_path), final_arrays(store)
     for name, array in wanted.items():
         if np.any(array):
             assert_near(name, ours[name], array, RANKS["whole run"], floor=0)
@@ -76,20 +95,20 @@ def peak(name):
     return Demand(config, 16, initial_batch=4, test_batch=4, whole_run=True).peak(name)
 
 
-def test_memory_given_anew_is_chosen_anew(tmp_path):
-    settings = {**TRAIN, "logdir": str(tmp_path), "epochs": 2}
-    train(MODEL, {**settings, "memory": "store", "steps": 3})
-    train(MODEL, {**settings, "memory": "reversible", "resume": True})
-    assert recorded(tmp_path) == "reversible"
+def test_memory_given_anew_is_chosen_anew(store, tmp_path):
+    shutil.copytree(store, tmp_path / "run")
+    settings = {**TRAIN, "logdir": str(tmp_path / "run"), "epochs": 4, "steps": 13}
+    assert train(MODEL, {**settings, "memory": "reversible", "resume": True}).steps == 13
+    assert recorded(tmp_path / "run") == "reversible"
 
 
-def test_runs_of_earlier_versions_stay_reversible(tmp_path):
-    settings = {**TRAIN, "logdir": str(tmp_path), "epochs": 2}
-    train(MODEL, {**settings, "steps": 3})
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "memory": "reversible"}))  # with "train" as it was
-    train(MODEL, {**settings, "resume": True})
-    assert recorded(tmp_path) == "reversible"
+def test_runs_of_earlier_versions_stay_reversible(auto, tmp_path):
+    shutil.copytree(auto[0], tmp_path / "run")
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    (tmp_path / "run/config.json").write_text(json.dumps({**config, "memory": "reversible"}))  # with "train" as it was
+    settings = {**TRAIN, "logdir": str(tmp_path / "run"), "epochs": 2, "steps": 4}
+    assert train(MODEL, {**settings, "resume": True}).steps == 4
+    assert recorded(tmp_path / "run") == "reversible"
 
 
 def test_a_model_that_cannot_fit_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
@@ -105,7 +124,7 @@ def test_a_model_that_cannot_fit_is_refused_before_any_work(tmp_path, monkeypatc
 
 
 def test_more_than_there_is_warns(tmp_path, capsys):
-    assert command.main(flags(tmp_path, memory="900TB", epochs=1)) == 0
+    assert command.main(flags(tmp_path, memory="900TB", steps=1)) == 0
     assert "warning: memory is 900TB, more than the " in capsys.readouterr().out
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
 
 import numpy as np
 import pytest
@@ -12,11 +10,11 @@ from PIL import Image
 
 from glow_tf.commands.train import parse
 from glow_tf.config import GlowConfig
+from tests.forked import Forked
 from tests.original_data import environment, make_all
 from tests.original_lines import lines
 from tests.reliability.original_readme import REDUCED, command
-from tests.training.common import REPOSITORY
-from tests.training.jobs import finish, needs_horovod
+from tests.training.jobs import needs_horovod
 
 
 @pytest.mark.parametrize("name", lines())
@@ -52,11 +50,8 @@ def test_a_line_runs_under_horovodrun(data, tmp_path):
     """The one whose images are no power of two, which OpenAI's code cannot run."""
     name = "lsun-tower-96"
     line = command(name, lines()[name], f"{REDUCED} --n_test 2 --dry_run", tmp_path / "logs")
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", **environment(data)}
-    process = subprocess.Popen(
-        line, cwd=REPOSITORY, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    said = finish(process)
+    process = Forked(*line, environment=environment(data))  # which asks Horovod's library what it can do
+    said, _ = process.communicate(240)
     assert process.returncode == 0, said
     assert "2 worker(s)" in said and "test bits/dim" in said
     assert (tmp_path / "logs/model/weights.npz").exists()

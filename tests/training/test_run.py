@@ -70,7 +70,7 @@ def test_the_saved_model_gives_the_reported_bits(run):
 
 
 @pytest.mark.parametrize("steps", [2, 4, 7])
-def test_a_run_in_two_parts_is_the_same_run(run, tmp_path, steps):
+def test_a_run_in_two_parts_is_the_same_run(run, tmp_path, steps, undrawn):
     """Bit-equal weights, moments, averages and log lines, wherever it stopped."""
     settings = {**TRAIN, "logdir": str(tmp_path / "parts")}
     train(MODEL, {**settings, "steps": steps})
@@ -95,16 +95,7 @@ def test_inference_encodes_the_test_set(run, tmp_path):
     np.testing.assert_allclose(z, wanted, rtol=0, atol=MODEL_TOLERANCES["latents"][0])
 
 
-def test_a_complete_run_that_is_resumed_says_nothing_twice(tmp_path):
-    """As one that was killed between its last checkpoint and its end."""
-    settings = {**TRAIN, "logdir": str(tmp_path), "epochs": 2}
-    train(MODEL, settings)
-    before = (tmp_path / "test.txt").read_text()
-    train(MODEL, {**settings, "resume": True})
-    assert (tmp_path / "test.txt").read_text() == before
-
-
-def test_an_epoch_of_all_images(tmp_path):
+def test_an_epoch_of_all_images(tmp_path, undrawn):
     settings = {**TRAIN, "logdir": str(tmp_path), "n_train": -1, "steps": 1}
     train(MODEL, settings)
     n_train = json.loads((tmp_path / "config.json").read_text())["train"]["n_train"]
@@ -121,7 +112,10 @@ def test_a_folder_that_holds_a_run_is_refused(run):
         train({**MODEL, "depth": 3}, {**TRAIN, "logdir": str(logdir), "resume": True, "lr": 0.5})
 
 
-def test_a_resumed_run_says_that_its_data_has_changed(run, tmp_path, capsys):
+def test_a_complete_run_that_is_resumed_says_that_its_data_has_changed_and_nothing_twice(
+    run, tmp_path, capsys, undrawn
+):
+    """As one that was killed between its last checkpoint and its end."""
     shutil.copytree(run[0], tmp_path / "run")
     path = tmp_path / "run/config.json"
     config = json.loads(path.read_text())
@@ -130,6 +124,7 @@ def test_a_resumed_run_says_that_its_data_has_changed(run, tmp_path, capsys):
     warnings, settings = [], {**TRAIN, "logdir": str(tmp_path / "run"), "checkpoint_steps": 5, "resume": True}
     for _ in range(2):  # the second time it is as it was the first time
         assert train(MODEL, settings).steps == 12
+        assert (tmp_path / "run/test.txt").read_text() == (run[0] / "test.txt").read_text()
         warnings.append([line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")])
     assert warnings == [
         [
@@ -140,16 +135,17 @@ def test_a_resumed_run_says_that_its_data_has_changed(run, tmp_path, capsys):
     ]
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capsys):
-    settings = {**TRAIN, "logdir": str(tmp_path / "run"), "epochs": 1, "checkpoint_steps": 2}
-    train(MODEL, settings)
-    newest = list_checkpoints(tmp_path / "run/checkpoints")[-1]
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(run, tmp_path, capsys, undrawn):
+    shutil.copytree(run[0], tmp_path / "run")
+    *_, before, newest = list_checkpoints(tmp_path / "run/checkpoints")
     content = bytearray((newest / "weights.npz").read_bytes())
     content[len(content) // 2] ^= 1
     (newest / "weights.npz").write_bytes(content)
-    train(MODEL, {**settings, "resume": True})
+    train(MODEL, {**TRAIN, "logdir": str(tmp_path / "run"), "checkpoint_steps": 5, "resume": True})
     said = capsys.readouterr().out
-    assert f"{newest / 'weights.npz'}: damaged" in said and "from step 4 to step 4" in said
+    step = int(before.name.split("-")[0])
+    assert f"{newest / 'weights.npz'}: damaged" in said and f"from step {step} to step 12" in said
+    assert_same_run(run[0], tmp_path / "run")
 
 
 def test_dry_run_does_one_of_everything_and_leaves_the_folder_usable(tmp_path):
@@ -160,7 +156,7 @@ def test_dry_run_does_one_of_everything_and_leaves_the_folder_usable(tmp_path):
     assert train(MODEL, {**settings, "steps": 1}).steps == 1
 
 
-def test_starting_from_other_weights(run, tmp_path):
+def test_starting_from_other_weights(run, tmp_path, undrawn):
     logdir, result = run
     for index, path in enumerate((logdir, logdir / "model", list_checkpoints(logdir / "checkpoints")[-1])):
         settings = {**TRAIN, "logdir": str(tmp_path / str(index)), "restore_path": str(path), "lr": 0.0}
@@ -178,7 +174,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{"jit": "on"}, {"precision": "tf32"}])
-def test_compiled_and_tf32_runs_are_the_same_on_a_cpu(run, tmp_path, settings):
+def test_compiled_and_tf32_runs_are_the_same_on_a_cpu(run, tmp_path, settings, undrawn):
     train(MODEL, {**TRAIN, "logdir": str(tmp_path), "epochs": 1, "n_test": 1, **settings})
     losses = [
         float(json.loads((logdir / "train.txt").read_text().splitlines()[1])["loss"]) for logdir in (run[0], tmp_path)
