@@ -126,8 +126,14 @@ class DataSet:
           seed: of the order and augmentation; None for the one given to `load`.
         """
         check_share(batch_size, rank, size)
-        check_start(start, offset)
-        seed = self._check_seed(seed)
+        for name, value in (("start", start), ("offset", offset)):
+            if not isinstance(value, int) or value < 0:
+                raise DataError(f"{name} must be a whole number >= 0; got {value!r}.")
+        return self._train_batches(batch_size, rank, size, start, offset, self._check_seed(seed))
+
+    def _train_batches(
+        self, batch_size: int, rank: int, size: int, start: int, offset: int, seed: int
+    ) -> tf.data.Dataset:
         steps = tf.data.Dataset.range(start, (_ENDLESS - offset) // (batch_size * size))
 
         def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -156,8 +162,9 @@ class DataSet:
           size: of how many.
         """
         check_share(batch_size, rank, size)
-        count = self._count(split)
-        bounds = sampling.bounds_in_order(count, batch_size, rank, size)
+        return self._batches_in_order(split, sampling.bounds_in_order(self._count(split), batch_size, rank, size))
+
+    def _batches_in_order(self, split: str, bounds: np.ndarray) -> tf.data.Dataset:
         ranges = tf.data.Dataset.from_tensor_slices((bounds[:-1], bounds[1:]))
         source = self._sources[split]
 
@@ -182,8 +189,11 @@ class DataSet:
         check_share(n, rank, size)
         seed = self._check_seed(seed) ^ sampling.INIT_SEED_OFFSET
         with tf.device("CPU:0"):
-            x, y = self._training_batch(tf.constant(rank * n, tf.int64), n, seed)
+            x, y = self._init_batch(n, rank, size, seed)
         return x.numpy(), y.numpy()
+
+    def _init_batch(self, n: int, rank: int, size: int, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._training_batch(tf.constant(rank * n, tf.int64), n, seed)
 
     def labels(self, split: str) -> np.ndarray:
         """int32 [n], the labels of a split in the order of batches_in_order."""
@@ -205,10 +215,15 @@ class DataSet:
         positions = first + tf.range(batch_size, dtype=tf.int64)
         indices = sampling.image_indices(positions, self.n_train, seed)
         images, labels = source.images(indices)
+        return self._augmented(images, labels, first, batch_size, seed)
+
+    def _augmented(
+        self, images: tf.Tensor, labels: tf.Tensor, first: tf.Tensor, count: int, seed: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Training images at `count` positions from `first` on, as they are given out."""
         if self.augmentation:
-            images = augment(images, sampling.uniforms(first, batch_size, seed), self.augmentation)
-        images = tf.ensure_shape(self._finish(images), [batch_size, *self.image_shape])
-        return images, tf.ensure_shape(labels, [batch_size])
+            images = augment(images, sampling.uniforms(first, count, seed), self.augmentation)
+        return tf.ensure_shape(self._finish(images), [count, *self.image_shape]), tf.ensure_shape(labels, [count])
 
     def _map(self, numbers: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
         """Maps to batches, several at once and in order."""
@@ -249,10 +264,3 @@ def check_share(batch_size: int, rank: int, size: int) -> None:
         raise DataError(f"The batch size must be a whole number >= 1; got {batch_size!r}.")
     if not isinstance(size, int) or not isinstance(rank, int) or not 0 <= rank < size:
         raise DataError(f"rank must be from 0 to size - 1; got rank {rank!r}, size {size!r}.")
-
-
-def check_start(start: int, offset: int) -> None:
-    """Raises DataError unless both are whole numbers from 0 on."""
-    for name, value in (("start", start), ("offset", offset)):
-        if not isinstance(value, int) or value < 0:
-            raise DataError(f"{name} must be a whole number >= 0; got {value!r}.")

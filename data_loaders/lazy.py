@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -158,9 +157,3 @@ class LazySource:
                 raise DataError("Not one image of this split can be used.")
             found[place] = usable
         return found
-
-
-def default_workers() -> int:
-    """The cores that this process may use, at most 16."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, 16)

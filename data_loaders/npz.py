@@ -5,15 +5,12 @@ numpy.load would allocate whatever a header claims; here every header is looked 
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 import sys
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
-from types import TracebackType
 from typing import IO
 
 import numpy as np
@@ -39,19 +36,19 @@ class ArrayFile:
     def __enter__(self) -> ArrayFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._archive.close()
 
-    def read(self, name: str, check: Callable[[tuple[int, ...], np.dtype], None]) -> np.ndarray:
-        """One array, after `check` has raised nothing at its shape and dtype; never an array of objects."""
+    def header(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+        """The shape and dtype that an array claims; look at them before it is read."""
         with self._archive.open(f"{name}.npy") as stream:
-            try:
-                shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
-            except Exception as error:  # NumPy's parser raises nearly anything
-                raise ValueError(f"array {name!r} has no valid header: {str(error)[:200]}") from error
-            check(shape, dtype)
+            shape, _, dtype = _header(name, stream)
+            return shape, dtype
+
+    def read(self, name: str) -> np.ndarray:
+        """One array; never one of objects."""
+        with self._archive.open(f"{name}.npy") as stream:
+            shape, fortran, dtype = _header(name, stream)
             if dtype.hasobject:
                 raise ValueError(f"array {name!r} is {dtype.name}, and pickled objects are refused")
             size = math.prod(shape) * dtype.itemsize
@@ -59,6 +56,13 @@ class ArrayFile:
         if len(content) != size:
             raise ValueError(f"array {name!r} is truncated: {len(content)} of {size} bytes")
         return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    try:
+        return _HEADERS[np.lib.format.read_magic(stream)](stream)
+    except Exception as error:  # NumPy's parser raises nearly anything
+        raise ValueError(f"array {name!r} has no valid header: {str(error)[:200]}") from error
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def read_npz(path: str, expected: dict[str, Array], limit: int = _FILE_LIMIT) ->
                 there = ", ".join(sorted(archive.names)[:10]) or "nothing"
                 raise DataError(f"{path} has no array {name!r}; it holds {there}.")
             try:
-                arrays[name] = archive.read(name, functools.partial(array.check, name))
+                array.check(name, *archive.header(name))
+                arrays[name] = archive.read(name)
                 if _has_unknown_characters(arrays[name]):
                     raise ValueError(f"array {name!r} has characters that do not exist")
             except Exception as error:  # as above

@@ -47,19 +47,19 @@ def image_indices(positions: tf.Tensor, n: int, seed: int) -> tf.Tensor:
         epochs, places = np.divmod(positions, n)
         indices = np.empty_like(positions)
         for epoch in np.unique(epochs):
-            indices[epochs == epoch] = _order(n, seed, int(epoch))[places[epochs == epoch]]
+            indices[epochs == epoch] = permutation(n, seed ^ _ORDER_STREAM, int(epoch))[places[epochs == epoch]]
         return indices
 
     return tf.ensure_shape(tf.numpy_function(look_up, [positions], tf.int64, stateful=False), positions.shape)
 
 
 @functools.lru_cache(maxsize=8)  # successive batches ask for the same epoch, or the next
-def _order(n: int, seed: int, epoch: int) -> np.ndarray:
-    """The permutation of n images in an epoch, by sorting the numbers of a generator keyed by both.
+def permutation(n: int, seed: int, number: int) -> np.ndarray:
+    """The numbers 0 to n - 1 in an order that belongs to seed and number, int64 [n]: by sorting random numbers.
 
     NumPy keeps the raw numbers of its bit generators for ever, unlike those of its distributions.
     """
-    key = np.asarray([seed ^ _ORDER_STREAM, epoch], np.uint64)
+    key = np.asarray([seed, number], np.uint64)
     order = np.argsort(np.random.Philox(key=key).random_raw(n), kind="stable")
     order.flags.writeable = False
     return order

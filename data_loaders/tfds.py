@@ -19,16 +19,18 @@ import os
 import re
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data_loaders.augment import FLIPS, NO_AUGMENTATION
+from data_loaders.cores import default_workers
 from data_loaders.dataset import DataSet
 from data_loaders.errors import DataError
 from data_loaders.folder.images import crop_centre, read_upright
 from data_loaders.folder.scan import split_files
-from data_loaders.lazy import LazyImages, LazySource, default_workers
+from data_loaders.lazy import LazyImages, LazySource
 from data_loaders.request import Request
 from data_loaders.store import PixelStore
 from data_loaders.text import printable
@@ -104,28 +106,14 @@ def _find(request: Request) -> str:
             f"Unknown problem {request.problem!r}; expected tfds:NAME, such as tfds:mnist or tfds:mnist:3.0.1."
         )
     root = request.data_dir or os.environ.get("TFDS_DATA_DIR") or os.path.expanduser("~/tensorflow_datasets")
-    folder = os.path.join(root, asked["name"])
-    versions = [asked["version"]] if asked["version"] else _VERSION.findall(" ".join(_list(folder)))
-    there = [v for v in versions if os.path.exists(os.path.join(folder, v, _INFO))]
+    prepared = [info.parent for depth in ("*/*", "*/*/*") for info in Path(root).glob(f"{depth}/{_INFO}")]
+    there = [folder for folder in prepared if folder.parent == Path(root, asked["name"])]
+    there = [f for f in there if (f.name == asked["version"] if asked["version"] else _VERSION.fullmatch(f.name))]
     if not there:
-        found = ", ".join(sorted(_prepared(root))[:20]) or "none"
+        names = sorted(f"{folder.parent.relative_to(root).as_posix()}:{folder.name}" for folder in prepared)
+        found = ", ".join(names[:20]) or "none"
         raise DataError(f"{request.problem} is not prepared in {printable(root)}; there are: {found}.")
-    return os.path.join(folder, max(there, key=lambda version: [int(part) for part in version.split(".")]))
-
-
-def _list(folder: str) -> list[str]:
-    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-
-
-def _prepared(root: str) -> set[str]:
-    """The data sets in a folder, as NAME:VERSION or NAME/CONFIG:VERSION."""
-    found = set()
-    for name in _list(root):
-        for config in ("", *_list(os.path.join(root, name))):
-            for version in _list(os.path.join(root, name, config)):
-                if os.path.exists(os.path.join(root, name, config, version, _INFO)):
-                    found.add(f"{os.path.join(name, config).rstrip('/')}:{version}")
-    return found
+    return str(max(there, key=lambda folder: [int(part) for part in folder.name.split(".")]))
 
 
 def _info(folder: str) -> Any:

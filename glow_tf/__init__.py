@@ -6,6 +6,7 @@ Names and modules are imported on first use, so that a command line can check it
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 from glow_tf.runtime import check_tensorflow
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from glow_tf.latents.flatten import flatten_latents, unflatten_latents
     from glow_tf.model import Glow
     from glow_tf.serving.export import export_saved_model
+    from glow_tf.storage.checkpoints import CheckpointError
     from glow_tf.storage.models import SavedModelError, load, save
-    from glow_tf.storage.openai import CheckpointError, load_openai_checkpoint
+    from glow_tf.storage.openai import load_openai_checkpoint
     from glow_tf.training import TrainConfig, Trainer
 
 _HOMES = {
-    "CheckpointError": "storage.openai",
+    "CheckpointError": "storage.checkpoints",
     "ConfigError": "config",
     "Glow": "model",
     "GlowConfig": "config",
@@ -34,19 +36,6 @@ _HOMES = {
     "save": "storage.models",
     "unflatten_latents": "latents.flatten",
 }
-_MODULES = (
-    "bijectors",
-    "config",
-    "flow",
-    "images",
-    "latents",
-    "layers",
-    "model",
-    "serving",
-    "storage",
-    "training",
-)
-
 __all__ = [
     "CheckpointError",
     "ConfigError",
@@ -71,10 +60,15 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"glow_tf.{_HOMES[name]}"), name)
         globals()[name] = value
         return value
-    if name in _MODULES:
+    if name in _modules():
         return importlib.import_module(f"glow_tf.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES, *_MODULES])
+    return sorted({*globals(), *_HOMES, *_modules()})
+
+
+def _modules() -> set[str]:
+    """Those of this package, but for __main__."""
+    return {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}

@@ -9,15 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "enlarge",
-    "enlargement_for",
-    "save_gif",
-    "save_image",
-    "save_raster",
-    "strip",
-    "to_raster",
-]
+from data_loaders.atomic import atomic_write
 
 
 def _checked(images: Any) -> np.ndarray:
@@ -74,15 +66,17 @@ def enlargement_for(height: int, width: int, wanted: int = 32) -> int:
     return max(1, wanted // max(height, width))
 
 
-def _pillow(picture: np.ndarray) -> Any:
+def to_pillow(picture: np.ndarray) -> Any:
+    """A picture uint8 [H, W, 1 or 3] as Pillow has it."""
     from PIL import Image
 
     return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
 
 
 def save_image(picture: np.ndarray, path: str | Path) -> None:
-    """Writes one picture uint8 [H, W, 1 or 3]; the path's ending says how (.png)."""
-    _pillow(_checked(picture[np.newaxis])[0]).save(path)
+    """Writes one picture uint8 [H, W, 1 or 3], whole or not at all; the path's ending says how (.png)."""
+    with atomic_write(path) as temporary:
+        to_pillow(_checked(picture[np.newaxis])[0]).save(temporary)
 
 
 def save_raster(images: Any, path: str | Path, columns: int | None = None, times: int = 1, gap: int = 0) -> None:
@@ -98,7 +92,7 @@ def save_gif(
     times: int = 1,
     forever: bool = True,
 ) -> None:
-    """Writes an animation.
+    """Writes an animation, whole or not at all.
 
     Args:
       frames: uint8 [N, H, W, 1 or 3].
@@ -112,13 +106,7 @@ def save_gif(
     """
     if not seconds > 0:
         raise ValueError(f"seconds is {seconds}; it must be above 0")
-    first, *rest = [_pillow(enlarge(frame, times)) for frame in _checked(frames)]
+    first, *rest = [to_pillow(enlarge(frame, times)) for frame in _checked(frames)]
     loop = {"loop": 0} if forever else {}
-    first.save(
-        path,
-        format="GIF",
-        save_all=True,
-        append_images=rest,
-        duration=round(1000 * seconds),
-        **loop,
-    )
+    with atomic_write(path) as temporary:
+        first.save(temporary, "GIF", save_all=True, append_images=rest, duration=round(1000 * seconds), **loop)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 OLDEST, TOO_NEW = (2, 16), (2, 22)  # of TensorFlow: the range in pyproject.toml
@@ -246,12 +246,7 @@ class SignalHandler:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import glow_tf
+from glow_tf.storage.openai import openai_entries
 
 ROOT = Path(__file__).parent / "golden"
 
@@ -38,3 +39,14 @@ def names(kind: str) -> list[str]:
     """The cases of a kind."""
     folders = sorted(ROOT.glob("*/config.json"))
     return [path.parent.name for path in folders if json.loads(path.read_text())["kind"] == kind]
+
+
+def to_openai(glow: glow_tf.Glow, values: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Values by our variables' names -> by OpenAI's names, stacked ones taken apart; shapes stay ours."""
+    result = {}
+    for name, (variable, step) in openai_entries(glow).items():
+        ours = variable.name.removesuffix(":0")
+        if ours in values:
+            value = np.asarray(values[ours])
+            result[name] = value if step is None else value[step]
+    return result

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.flow.memory import MEMORY
-from glow_tf.storage.openai import from_openai, to_openai
+from glow_tf.storage.openai import from_openai
 from tests.eagerly import eagerly
-from tests.golden_cases import Case, names
+from tests.golden_cases import Case, names, to_openai
 from tests.near import assert_near
 from tests.tolerances import BIN_EDGE, GOLDEN
 

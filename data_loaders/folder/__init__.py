@@ -32,6 +32,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_loaders.augment import FLIPS, NO_AUGMENTATION
+from data_loaders.cores import default_workers
 from data_loaders.dataset import DataSet
 from data_loaders.errors import DataError
 from data_loaders.folder.attributes import Attributes, find_attributes, rows_of
@@ -39,7 +40,7 @@ from data_loaders.folder.celeba import find_lists, split_officially
 from data_loaders.folder.index import FolderIndex
 from data_loaders.folder.scan import find_states, folder_classes, split_files
 from data_loaders.folder.survey import CHECKS, ReadOptions, survey_files
-from data_loaders.lazy import LazySource, default_workers
+from data_loaders.lazy import LazySource
 from data_loaders.request import Request
 from data_loaders.text import printable
 
@@ -90,7 +91,7 @@ def load(
     skip = request.skip_corrupt or bad_images == "skip"
     workers = request.workers or default_workers()
     options = ReadOptions(request.image_size, crop, check, memory_mb * 2**20, workers, skip=skip)
-    files, good = survey_files(root, index, options)
+    files, good = survey_files(index, options)
     used = [names[number] for number in good]
     if partition:
         train, test, told_by = *split_officially(used, partition), "partition"

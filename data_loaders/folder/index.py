@@ -40,7 +40,7 @@ class FolderIndex:
       times: int64 [n], when each was modified, in nanoseconds.
 
     Attributes:
-      names, sizes, times: as given.
+      root, names, sizes, times: as given.
       heights: int32 [n], of the image when it is upright; 0 where it is not known.
       widths: int32 [n], likewise.
       gray: bool [n], likewise.
@@ -48,7 +48,7 @@ class FolderIndex:
     """
 
     def __init__(self, root: str, names: Sequence[str], sizes: np.ndarray, times: np.ndarray) -> None:
-        self._root, self.names, self.sizes, self.times = root, names, sizes, times
+        self.root, self.names, self.sizes, self.times = root, names, sizes, times
         self.heights, self.widths = np.zeros((2, len(names)), np.int32)
         self.gray, self.decodes = np.zeros(len(names), np.bool_), np.zeros(len(names), np.int8)
 
@@ -89,7 +89,7 @@ class FolderIndex:
 
     def _open(self, wait: float = _WAIT_S) -> sqlite3.Connection:
         """The index, made if need be, locked."""
-        folder = self._root if os.access(self._root, os.W_OK) else cache_folder("folders", self._root)
+        folder = self.root if os.access(self.root, os.W_OK) else cache_folder("folders", self.root)
         path = os.path.join(folder, FILE_NAME)
         try:
             return _begin(path, wait)

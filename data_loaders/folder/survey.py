@@ -11,7 +11,7 @@ import hashlib
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -53,7 +53,7 @@ class ReadOptions:
     skip: bool
 
 
-def survey_files(root: str, index: FolderIndex, how: ReadOptions) -> tuple[LazyImages, list[int]]:
+def survey_files(index: FolderIndex, how: ReadOptions) -> tuple[LazyImages, list[int]]:
     """All files of a folder, and the numbers of those that are in the data set.
 
     Unusable files that are found here are left out, unless images are decoded later: then, as for those that are found
@@ -66,21 +66,21 @@ def survey_files(root: str, index: FolderIndex, how: ReadOptions) -> tuple[LazyI
     later = how.check == "later" or (how.check == "auto" and len(names) > _ALL_DECODED)
     with index.learning():
         size = how.size or ((how.crop, how.crop) if how.crop else None)
-        _read_headers(root, names, index, bad, how.workers, colour_is_enough=later and size is not None)
+        _read_headers(index, bad, how.workers, colour_is_enough=later and size is not None)
         known = np.flatnonzero(index.heights)
         if not known.size:
-            _report(root, names, bad, skip=False)
+            _report(index, bad, skip=False)
         native = size is None
-        size = size or _common_size(root, index, len(bad))
+        size = size or _common_size(index, len(bad))
         bad.update(_too_small(index, size, how.crop))
-        files = _open(root, names, index, (*size, 1 if index.gray[known].all() else 3), how, native=native)
+        files = _open(index, (*size, 1 if index.gray[known].all() else 3), how, native=native)
         files.bad.update(bad)
         unsure = index.decodes == -1 if later or how.check == "headers" else index.decodes != 1
         tried = [file for file in np.flatnonzero(unsure).tolist() if file not in bad]
         files.check(tried)
         for file in tried:
             index.decodes[file] = -1 if file in files.bad else 1
-    _report(root, names, files.bad, skip=how.skip)
+    _report(index, files.bad, skip=how.skip)
     files.on_failure = index.note_failure
     if later:
         return files, list(range(len(names)))
@@ -90,18 +90,12 @@ def survey_files(root: str, index: FolderIndex, how: ReadOptions) -> tuple[LazyI
 
 
 def _read_headers(
-    root: str,
-    names: Sequence[str],
-    index: FolderIndex,
-    bad: dict[int, BadImageError],
-    workers: int,
-    *,
-    colour_is_enough: bool,
+    index: FolderIndex, bad: dict[int, BadImageError], workers: int, *, colour_is_enough: bool
 ) -> None:
     """Adds to the index the headers that are not in it, or until one is in colour; to `bad`, those that have none."""
 
     def read(files: list[int]) -> list[Header | BadImageError]:
-        return [_header(os.path.join(root, names[file])) for file in files]
+        return [_header(os.path.join(index.root, index.names[file])) for file in files]
 
     unknown = np.flatnonzero(index.heights == 0).tolist()
     if colour_is_enough and ((index.heights > 0) & ~index.gray).any():
@@ -128,14 +122,14 @@ def _header(path: str) -> Header | BadImageError:
         return error
 
 
-def _common_size(root: str, index: FolderIndex, n_bad: int) -> tuple[int, int]:
+def _common_size(index: FolderIndex, n_bad: int) -> tuple[int, int]:
     known = index.heights > 0
     sizes = sorted({*zip(index.heights[known].tolist(), index.widths[known].tolist(), strict=True)})
     if len(sizes) > 1:
         shown = ", ".join(f"{h}x{w}" for h, w in sizes[:5]) + (", ..." if len(sizes) > 5 else "")
         unread = f" ({n_bad} more files cannot be read.)" if n_bad else ""
         raise DataError(
-            f"The images in {printable(root)} have {len(sizes)} sizes ({shown}): give image_size. "
+            f"The images in {printable(index.root)} have {len(sizes)} sizes ({shown}): give image_size. "
             f"The smallest height is {min(h for h, _ in sizes)}, the smallest width "
             f"{min(w for _, w in sizes)}.{unread}"
         )
@@ -154,19 +148,12 @@ def _too_small(index: FolderIndex, size: tuple[int, int], crop: int) -> dict[int
     return bad
 
 
-def _open(
-    root: str,
-    names: Sequence[str],
-    index: FolderIndex,
-    shape: tuple[int, int, int],
-    how: ReadOptions,
-    *,
-    native: bool,
-) -> LazyImages:
+def _open(index: FolderIndex, shape: tuple[int, int, int], how: ReadOptions, *, native: bool) -> LazyImages:
     """The files, not decoded yet; `native`: all must have this size."""
+    names = index.names
 
     def decode(file: int) -> tuple[np.ndarray, int]:
-        picture = read_upright(os.path.join(root, names[file]), shape[2])
+        picture = read_upright(os.path.join(index.root, names[file]), shape[2])
         have = (picture.height, picture.width)
         if native and have != shape[:2]:
             raise BadImageError(f"is {have[0]}x{have[1]}, unlike the others ({shape[0]}x{shape[1]}): give image_size")
@@ -177,16 +164,17 @@ def _open(
         state = hashlib.sha256(f"{how.crop} {PIL.__version__} ".encode())
         state.update(os.fsencode("\0".join(names)) + index.sizes.tobytes() + index.times.tobytes())
         shared = len(names) >= WORTH_IT
-        store = PixelStore(len(names), shape, root, state.hexdigest()[:24] if shared else "")
+        store = PixelStore(len(names), shape, index.root, state.hexdigest()[:24] if shared else "")
     return LazyImages(decode, names.__getitem__, shape, store, workers=how.workers, skip=how.skip)
 
 
-def _report(root: str, names: Sequence[str], bad: Mapping[int, DataError], *, skip: bool) -> None:
+def _report(index: FolderIndex, bad: Mapping[int, DataError], *, skip: bool) -> None:
     if not bad:
         return
+    names = index.names
     lines = [f"{printable(names[file])} {error}" for file, error in sorted(bad.items())]
     alone = len(lines) == 1
-    message = f"{len(bad)} of {len(names)} images in {printable(root)} cannot be used:"
+    message = f"{len(bad)} of {len(names)} images in {printable(index.root)} cannot be used:"
     message += f" {lines[0]}." if alone else f"\n{listing(lines)}"
     if not skip or len(bad) == len(names):
         which, space = ("it", " ") if alone else ("them", "\n")

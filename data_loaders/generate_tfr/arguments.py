@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import NoReturn
 
+from data_loaders.cores import usable_cores
 from data_loaders.generate_tfr.formats import FORMATS
 
 PROGRAM = "python -m data_loaders.generate_tfr"
@@ -79,8 +80,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args.out = os.path.join(args.out, args.category) if args.category else args.out
     if os.path.exists(args.out) and not os.path.isdir(args.out):
         parser.error(f"{args.out} is no folder")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    args.workers = args.workers or cores
+    args.workers = args.workers or usable_cores()
     return args
 
 

@@ -16,7 +16,6 @@ from PIL import Image
 
 from data_loaders.folder.images import BadImageError, cell_means, open_image
 
-SMALLEST = 4
 # An area average in float32 makes 254.99998 of a flat 255. It is rounded to this, far above such errors.
 _GRAIN = 2.0**-10
 

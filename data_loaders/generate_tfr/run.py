@@ -22,6 +22,7 @@ from data_loaders.generate_tfr.pool import in_processes
 from data_loaders.generate_tfr.shards import Shard, make_shard
 from data_loaders.locks import locked
 from data_loaders.progress import Progress
+from data_loaders.sampling import permutation
 from data_loaders.text import listing, printable
 from data_loaders.tfrecords.index import index_records
 from data_loaders.tfrecords.naming import SPLITS, find_shards, level_of
@@ -38,7 +39,7 @@ def generate(args: argparse.Namespace) -> None:
       OSError: such as a full disk.
     """
     form = FORMATS[args.format]
-    reader: Reader = importlib.import_module(f"data_loaders.generate_tfr.formats.{form.module}").open_reader(args)
+    reader: Reader = importlib.import_module(f"data_loaders.generate_tfr.formats.{form.module}").Images(args)
     resolutions = sides(args.size, args.min_size or reader.smallest)
     shards = plan(reader, args, resolutions)
     os.makedirs(args.out, exist_ok=True)
@@ -81,8 +82,7 @@ def plan(reader: Reader, args: argparse.Namespace, resolutions: tuple[int, ...])
         count = args.shards[index] if args.shards else min(most, max(1, len(items) // per_shard))
         if not 0 < count <= len(items):
             raise DataError(f"There are {len(items)} {split} images, too few for {count} shards.")
-        key = np.asarray([args.seed, index], np.uint64)
-        order = np.argsort(np.random.Philox(key=key).random_raw(len(items)), kind="stable")
+        order = permutation(len(items), args.seed, index)
         for number, part in enumerate(np.array_split(order, count)):
             chosen = [items[i] for i in part.tolist()]
             shards.append(Shard(args.out, split, number, count, resolutions, chosen, args.realnvp))

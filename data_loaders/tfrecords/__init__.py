@@ -25,6 +25,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from data_loaders.augment import FLIPS, NO_AUGMENTATION
 from data_loaders.errors import DataError
 from data_loaders.request import Request
 from data_loaders.text import listing, printable
@@ -85,7 +86,12 @@ def load(request: Request) -> RecordDataSet:
         for index in indices
     )
     return RecordDataSet(
-        request, train, test, n_y=problem.n_y, attributes=problem.attributes if form.attributes else None
+        request,
+        train,
+        test,
+        n_y=problem.n_y,
+        augmentation=FLIPS if request.dal == 2 else NO_AUGMENTATION,
+        attributes=problem.attributes if form.attributes else None,
     )
 
 

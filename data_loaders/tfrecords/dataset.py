@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import tensorflow as tf
 
 from data_loaders import sampling
-from data_loaders.augment import FLIPS, NO_AUGMENTATION, augment
-from data_loaders.dataset import DataSet, check_share, check_start, without_sharding
-from data_loaders.request import Request
+from data_loaders.dataset import DataSet, without_sharding
 from data_loaders.tfrecords.order import BLOCK_BYTES, WindowedShuffle, stretches
 from data_loaders.tfrecords.source import Pieces, RecordSource
 
@@ -29,59 +25,27 @@ class RecordDataSet(DataSet):
     Every rank's order is that of data_loaders.tfrecords.order.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        train: RecordSource,
-        test: RecordSource,
-        *,
-        n_y: int,
-        class_names: Sequence[str] | None = None,
-        attributes: Sequence[str] | None = None,
-    ) -> None:
-        """As DataSet; dal 2 mirrors half of the training images."""
-        super().__init__(
-            request,
-            train,
-            test,
-            n_y=n_y,
-            augmentation=FLIPS if request.dal == 2 else NO_AUGMENTATION,
-            class_names=class_names,
-            attributes=attributes,
-        )
-        self._records: dict[str, RecordSource] = self._sources
+    _sources: dict[str, RecordSource]
 
-    def train_batches(
-        self,
-        batch_size: int,
-        *,
-        rank: int = 0,
-        size: int = 1,
-        start: int = 0,
-        offset: int = 0,
-        seed: int | None = None,
+    def _train_batches(
+        self, batch_size: int, rank: int, size: int, start: int, offset: int, seed: int
     ) -> tf.data.Dataset:
-        """See DataSet. A start inside an epoch reads one window of records before its first batch.
+        """A start inside an epoch reads one window of records before its first batch.
 
         The ranks have gone through `offset` images in equal shares: each is as far in its own part.
         """
-        check_share(batch_size, rank, size)
-        check_start(start, offset)
-        seed = self._check_seed(seed)
         before = start * batch_size + offset // size
         batches = self._shuffled(rank, size, before, seed).batch(batch_size, drop_remainder=True)
 
         def finish(step: tf.Tensor, record: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
             first = offset + sampling.first_position(step, batch_size, rank, size)
-            return self._augmented(*record, first, batch_size, seed)
+            return self._decoded(*record, first, batch_size, seed)
 
         return self._map(batches.enumerate(start), finish)
 
-    def batches_in_order(self, split: str, batch_size: int, *, rank: int = 0, size: int = 1) -> tf.data.Dataset:
-        """See DataSet. Crops are at places that belong to each record, always the same."""
-        check_share(batch_size, rank, size)
-        count, source = self._count(split), self._records[split]
-        bounds = sampling.bounds_in_order(count, batch_size, rank, size)
+    def _batches_in_order(self, split: str, bounds: np.ndarray) -> tf.data.Dataset:
+        """Crops are at places that belong to each record, always the same."""
+        source = self._sources[split]
 
         def places(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, ...]:
             first, counts = stretches(source.index, int(low), int(high), max(1, int(high - low)))
@@ -97,25 +61,18 @@ class RecordDataSet(DataSet):
 
         return self._map(tf.data.Dataset.from_tensor_slices((bounds[:-1], bounds[1:])), batch)
 
-    def init_batch(
-        self, n: int, *, rank: int = 0, size: int = 1, seed: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """See DataSet."""
-        check_share(n, rank, size)
-        seed = self._check_seed(seed) ^ sampling.INIT_SEED_OFFSET
-        with tf.device("CPU:0"):
-            numbers, records = next(iter(self._shuffled(rank, size, 0, seed).batch(n)))
-            x, y = self._augmented(numbers, records, tf.constant(rank * n, tf.int64), n, seed)
-        return x.numpy(), y.numpy()
+    def _init_batch(self, n: int, rank: int, size: int, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
+        numbers, records = next(iter(self._shuffled(rank, size, 0, seed).batch(n)))
+        return self._decoded(numbers, records, tf.constant(rank * n, tf.int64), n, seed)
 
     def attribute_values(self, split: str) -> np.ndarray | None:
         """See DataSet. The first call reads all records."""
         count = self._count(split)
-        return None if self.attributes is None else self._records[split].attributes[:count].copy()
+        return None if self.attributes is None else self._sources[split].attributes[:count].copy()
 
     def _shuffled(self, rank: int, size: int, start: int, seed: int) -> tf.data.Dataset:
         """The endless (number, record) of a rank, from a position of its own order on."""
-        source = self._records["train"]
+        source = self._sources["train"]
         low, high = rank * self.n_train // size, (rank + 1) * self.n_train // size
         if low == high:  # more ranks than records
             low, high = rank % self.n_train, rank % self.n_train + 1
@@ -137,16 +94,12 @@ class RecordDataSet(DataSet):
         ahead = order.count * source.record_bytes > 2 * BLOCK_BYTES  # the next window, while this one is used
         return (windows.prefetch(1) if ahead else windows).unbatch().skip(skip)
 
-    def _augmented(
+    def _decoded(
         self, numbers: tf.Tensor, records: tf.Tensor, first: tf.Tensor, count: int, seed: int
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        source = self._records["train"]
+        source = self._sources["train"]
         corners = self._corners(first, count, seed) if source.form.crop else None
-        images, labels = source.decode(numbers, records, corners)
-        if self.augmentation:
-            images = augment(images, sampling.uniforms(first, count, seed), self.augmentation)
-        images = tf.ensure_shape(self._finish(images), [count, *self.image_shape])
-        return images, tf.ensure_shape(labels, [count])
+        return self._augmented(*source.decode(numbers, records, corners), first, count, seed)
 
     def _corners(self, first: tf.Tensor, count: int | tf.Tensor, seed: int) -> tf.Tensor:
         return sampling.uniforms(first, count, seed ^ _CROP_STREAM)[:, :2]

@@ -8,11 +8,11 @@ is resumed reads one window, and not what came before.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
 
+from data_loaders.sampling import permutation
 from data_loaders.tfrecords.index import RecordIndex
 
 BLOCK_BYTES = 2**20
@@ -87,16 +87,7 @@ class WindowedShuffle:
         # In a window blocks are read in the order of the files; what comes of it is shuffled anyway.
         blocks = np.sort(self._blocks(epoch)[place * self._per_window :][: self._per_window])
         count = self._counts[blocks]
-        return Pieces(self._first[blocks], count, _permutation(int(count.sum()), self._seed ^ _RECORD_STREAM, window))
+        return Pieces(self._first[blocks], count, permutation(int(count.sum()), self._seed ^ _RECORD_STREAM, window))
 
     def _blocks(self, epoch: int) -> np.ndarray:
-        return _permutation(len(self._first), self._seed ^ _BLOCK_STREAM, epoch)
-
-
-@functools.lru_cache(maxsize=8)
-def _permutation(n: int, seed: int, number: int) -> np.ndarray:
-    """See data_loaders.sampling: NumPy keeps the raw numbers of its bit generators for ever."""
-    key = np.asarray([seed, number], np.uint64)
-    order = np.argsort(np.random.Philox(key=key).random_raw(n), kind="stable")
-    order.flags.writeable = False
-    return order
+        return permutation(len(self._first), self._seed ^ _BLOCK_STREAM, epoch)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from data_loaders.errors import DataError
 from data_loaders.text import listing, printable
-from data_loaders.tfrecords.framing import find_records, read_record
+from data_loaders.tfrecords.framing import find_records, open_at, read_record
 
 
 class Records:
@@ -45,12 +45,8 @@ class Records:
         path = self._paths[int(np.searchsorted(self._ends, number, side="right"))]
         offset = int(self._offsets[number])
         where = f"{printable(path)}, record at byte {offset}"
-        variant = tf.raw_ops.TFRecordDatasetV2(
-            filenames=[path], compression_type="", buffer_size=0, byte_offsets=[offset], metadata=""
-        )
         try:
-            record = next(iter(tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))))
-            return where, record.numpy()
+            return where, open_at(path, offset, 0).take(1).get_single_element().numpy()
         except tf.errors.OpError:
             try:  # says what is wrong with it
                 return where, read_record(path, offset)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from data_loaders.errors import DataError
 from data_loaders.text import printable
 from data_loaders.tfrecords.examples import Form, parse
-from data_loaders.tfrecords.framing import read_record
+from data_loaders.tfrecords.framing import open_at, read_record
 from data_loaders.tfrecords.index import RecordIndex
 from data_loaders.tfrecords.order import BLOCK_BYTES, Pieces
 
@@ -76,12 +76,7 @@ class RecordSource:
         nothing = tf.data.Dataset.from_tensors("").repeat()
 
         def stretch(first: tf.Tensor, count: tf.Tensor, offset: tf.Tensor, path: tf.Tensor) -> tf.data.Dataset:
-            # The public class has no offsets; its operation does.
-            variant = tf.raw_ops.TFRecordDatasetV2(
-                filenames=[path], compression_type="", buffer_size=BLOCK_BYTES, byte_offsets=[offset], metadata=""
-            )
-            records = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
-            records = records.ignore_errors(log_warning=False).concatenate(nothing)
+            records = open_at(path, offset, BLOCK_BYTES).ignore_errors(log_warning=False).concatenate(nothing)
             return tf.data.Dataset.zip((tf.data.Dataset.range(first, first + count), records))
 
         stretches = tf.data.Dataset.from_tensor_slices((first, count, offset, path))

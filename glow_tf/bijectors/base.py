@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from glow_tf.bijectors.batches import with_one_batch_dimension
-from glow_tf.bijectors.contexts import common_leading, with_leading
+from glow_tf.bijectors.batches import in_common, with_one_batch_dimension
 
 _TFPCache: Any = type(tfp.bijectors.Bijector._cache)  # its class has no public name
 
@@ -142,9 +141,7 @@ class LayerBijector(OneEvaluationBijector):
             context = tf.convert_to_tensor(context)
             if context.shape.rank is None or context.shape.rank < 3:
                 raise ValueError(f"context must be [..., H, W, C], not shape {context.shape}")
-            leading = common_leading(x, 3, (context, 3))
-            x = with_leading(x, 3, leading)
-            kwargs["context"] = with_one_batch_dimension(with_leading(context, 3, leading), 3)[0]
+            x, (kwargs["context"],) = in_common(x, 3, (context, 3))
         flat, restore = with_one_batch_dimension(x, 3)
         y, log_det = function(flat, **kwargs)
         return restore(y), restore(log_det)

@@ -27,3 +27,28 @@ def with_one_batch_dimension(x: tf.Tensor, event_ndims: int) -> tuple[tf.Tensor,
         return tf.ensure_shape(restored, [*x.shape[:leading], *result.shape[1:]])
 
     return flat, restore
+
+
+def in_common(
+    x: tf.Tensor, event_ndims: int, *conditions: tuple[tf.Tensor | None, int]
+) -> tuple[tf.Tensor, list[tf.Tensor | None]]:
+    """x [..., *event] and what it is conditioned on, whose leading dimensions broadcast with its own.
+
+    Args:
+      x: events with so many dimensions.
+      event_ndims: of x.
+      *conditions: (a tensor, or None; its events' number of dimensions) each.
+
+    Returns:
+      x with the common leading dimensions, and every condition as [N, *its event], or None.
+    """
+    leading = tf.shape(x)[: x.shape.rank - event_ndims]
+    for condition, ndims in conditions:
+        if condition is not None:
+            leading = tf.broadcast_dynamic_shape(leading, tf.shape(condition)[: condition.shape.rank - ndims])
+
+    def broadcast(tensor: tf.Tensor, ndims: int) -> tf.Tensor:
+        return tf.broadcast_to(tensor, tf.concat([leading, tf.shape(tensor)[tensor.shape.rank - ndims :]], 0))
+
+    flat = [c if c is None else with_one_batch_dimension(broadcast(c, ndims), ndims)[0] for c, ndims in conditions]
+    return broadcast(x, event_ndims), flat

@@ -9,9 +9,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from glow_tf.bijectors.base import OneEvaluationBijector
-from glow_tf.bijectors.batches import with_one_batch_dimension
-from glow_tf.bijectors.contexts import as_context, common_leading, needed_context, with_leading
-from glow_tf.bijectors.labels import as_label, needed_label
+from glow_tf.bijectors.batches import in_common, with_one_batch_dimension
+from glow_tf.bijectors.conditions import as_context, as_label, needed_context, needed_label
 from glow_tf.flow.functions import ModelFunctions
 from glow_tf.model import Glow
 
@@ -104,17 +103,10 @@ class GlowBijector(OneEvaluationBijector):
         context = self._context if context is None else as_context(self.config, context, self.model.dtype)
         needed_context(self.config, context)
         x = tf.ensure_shape(x, x.shape[: x.shape.rank - event_ndims].concatenate(self._event_shape_of(event_ndims)))
-        flat_label = tf.zeros([0], tf.int32)
-        given = [(condition, ndims) for condition, ndims in ((label, 0), (context, 3)) if condition is not None]
-        if given:
-            leading = common_leading(x, event_ndims, *given)
-            x = with_leading(x, event_ndims, leading)
-            if label is not None:
-                flat_label = tf.reshape(tf.broadcast_to(label, leading), [-1])
-            if context is not None:
-                context, _ = with_one_batch_dimension(with_leading(context, 3, leading), 3)
+        if label is not None or context is not None:
+            x, (label, context) = in_common(x, event_ndims, (label, 0), (context, 3))
         flat, restore = with_one_batch_dimension(x, event_ndims)
-        y, log_det = function(flat, flat_label, context=context)
+        y, log_det = function(flat, tf.zeros([0], tf.int32) if label is None else label, context=context)
         return restore(y), restore(log_det)
 
     # Shapes

@@ -4,7 +4,8 @@ A command's module has
 
     HELP                            one line for the list of commands
     add_arguments(parser)           its arguments
-    check(args)                     raises CommandError for what cannot work; may settle values in args
+    check(args)                     raises CommandError for what cannot work; may settle values in args, and finds
+                                    args.location where add_model was among the arguments
     run(args) -> None               does it, and prints what came of it
     NEEDS_TENSORFLOW = False        where it does without
 
@@ -26,23 +27,14 @@ import data_loaders
 from data_loaders.tensorflow_import import import_tensorflow
 from glow_tf.commands import train
 from glow_tf.commands.arguments import PROGRAM, Parser, version
+from glow_tf.commands.folders import find_model
 from glow_tf.runtime import keep_freed_memory, prepare_gpus
 
 TRAIN = "train"  # has a main of its own, which is also train.py's
-COMMANDS = {
-    "sample": "sample",
-    "evaluate": "evaluate",
-    "reconstruct": "reconstruct",
-    "encode": "encode",
-    "decode": "decode",
-    "interpolate": "interpolate",
-    "attributes": "attributes",
-    "manipulate": "manipulate",
-    "plot": "plot",
-    "export": "export",
-    "demo": "demo",
-    "import-openai": "import_openai",
-}
+COMMANDS = (
+    "sample", "evaluate", "reconstruct", "encode", "decode", "interpolate", "attributes", "manipulate", "plot",
+    "export", "demo", "import-openai",
+)  # fmt: skip
 _INTERRUPTED = 130  # what shells expect after SIGINT
 
 
@@ -52,8 +44,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     commands.add_parser(TRAIN, help=train.HELP)
-    for name, place in COMMANDS.items():
-        module = importlib.import_module(f"{__name__}.{place}")
+    for name in COMMANDS:
+        module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
         description = (module.__doc__ or "").partition("\n\n")[2] or module.HELP
         command = commands.add_parser(
             name,
@@ -80,6 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
+            if "model" in args:
+                args.location = find_model(args.model)
             module.check(args)
             if getattr(module, "NEEDS_TENSORFLOW", True):
                 keep_freed_memory()

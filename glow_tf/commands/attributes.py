@@ -26,7 +26,6 @@ from glow_tf.commands.arguments import (
 )
 from glow_tf.commands.contexts import check_made_of_images
 from glow_tf.commands.data import SPLITS, add_data, check_data, load_data
-from glow_tf.commands.folders import find_model
 from glow_tf.commands.image_arguments import label_of
 
 HELP = "directions of attributes in latent space, from labelled images"
@@ -48,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Settles data and label."""
-    args.location = find_model(args.model)
     check_made_of_images(args.location)
     args.data = check_data(args, args.location)
     args.label = label_of(args)

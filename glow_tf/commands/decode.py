@@ -15,7 +15,6 @@ from pathlib import Path
 from glow_tf.commands import outputs
 from glow_tf.commands.arguments import CommandError, add_batch, add_model, check_out_folder, whole_number
 from glow_tf.commands.contexts import refuse_contexts
-from glow_tf.commands.folders import find_model
 
 HELP = "an .npz of latents -> PNGs"
 _LONGEST = 100  # characters of a file name
@@ -32,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """See the module."""
-    args.location = find_model(args.model)
     refuse_contexts(args.location, "decode")
     if args.location.config.channels not in (1, 3):
         raise CommandError(f"PNGs have 1 or 3 channels; {args.model} is for {args.location.config.channels}")

@@ -16,7 +16,6 @@ from typing import Any
 
 from glow_tf.commands.arguments import CommandError, add_model, whole_number
 from glow_tf.commands.contexts import check_made_of_images
-from glow_tf.commands.folders import find_model
 from glow_tf.commands.image_arguments import add_images, check_images, expand, read_all
 from glow_tf.serving.demo.ports import free_port
 
@@ -56,7 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Settles images and whether faces are aligned."""
-    args.location = find_model(args.model)
     config = args.location.config
     if config.channels not in (1, 3):
         raise CommandError(f"pictures have 1 or 3 channels; {args.model} is for {config.channels}")

@@ -16,7 +16,6 @@ import numpy as np
 
 from glow_tf.commands.arguments import add_batch, add_label, add_model, check_out
 from glow_tf.commands.contexts import check_made_of_images
-from glow_tf.commands.folders import find_model
 from glow_tf.commands.image_arguments import add_images, check_images, expand, label_of, read_batches
 
 HELP = "images -> an .npz of their latents"
@@ -33,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Settles places and label."""
-    args.location = find_model(args.model)
     check_images(args, args.location)
     check_made_of_images(args.location)
     args.label = label_of(args)

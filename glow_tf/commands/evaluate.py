@@ -21,7 +21,6 @@ from typing import Any
 from glow_tf.commands.arguments import MAX_SEED, CommandError, add_batch, add_model, check_out, whole_number
 from glow_tf.commands.contexts import check_made_of_images
 from glow_tf.commands.data import SPLITS, add_data, check_data, load_data
-from glow_tf.commands.folders import find_model
 
 HELP = "bits per dimension over the images of a split"
 
@@ -62,7 +61,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Settles which data it is."""
-    args.location = find_model(args.model)
     check_made_of_images(args.location)
     args.data = check_data(args, args.location)
     if args.out is not None:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from data_loaders.tensorflow_import import stderr_held_back
 from glow_tf.commands.arguments import CommandError, add_model, check_out, check_out_folder
-from glow_tf.commands.folders import find_model
 
 HELP = "a SavedModel or LiteRT file that runs without this project"
 _SAVED_MODEL, _LITERT = "saved_model", "tflite"
@@ -33,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """See the module."""
-    args.location = find_model(args.model)
     if args.location.version is not None or args.location.model is not None:
         raise CommandError(f"{args.model} is an export already")
     if args.format == _LITERT:

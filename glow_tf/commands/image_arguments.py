@@ -13,7 +13,7 @@ import numpy as np
 from glow_tf.commands import outputs
 from glow_tf.commands.arguments import CommandError, check_out, whole_number
 from glow_tf.commands.data import add_data, check_data, load_data
-from glow_tf.commands.folders import ModelLocation, find_model
+from glow_tf.commands.folders import ModelLocation
 from glow_tf.config import GlowConfig
 
 _OF_DATA = re.compile(r"(train|test):(\d{1,9})(?:-(\d{1,9}))?")
@@ -48,12 +48,11 @@ def add_images(parser: argparse.ArgumentParser, name: str = "images", about: str
 
 
 def check_pictures(args: argparse.Namespace, endings: Sequence[str]) -> None:
-    """Settles what commands that show images share: the model, the images, --scale, and --out's endings.
+    """Settles what commands that show images share: the images, --scale, and --out's endings.
 
     Raises:
       CommandError: something is not there, or cannot be written.
     """
-    args.location = find_model(args.model)
     check_images(args, args.location)
     args.scale = outputs.scale_for(args.scale, args.location.config.height, args.location.config.image_width)
     for path in args.out if isinstance(args.out, list) else [args.out]:

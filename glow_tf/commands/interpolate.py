@@ -69,10 +69,6 @@ def run(args: argparse.Namespace) -> None:
     pictures = decode(loaded.glow, unflatten_latents(config, path), args.label, args.batch)
     step = args.frames - 1
     rows = np.stack([pictures[i : i + args.frames] for i in range(0, len(pictures) - 1, step)])
-    for out in args.out:
-        if out.suffix.lower() == ".gif":
-            outputs.write_animation(out, pictures, args.scale, args.seconds)
-        else:
-            outputs.write_raster(out, rows.reshape(-1, *config.image_shape), args.frames, args.scale)
+    outputs.write_rows(args.out, rows, args.scale, args.seconds, frames=pictures)
     way = "spherical" if args.spherical else "linear"
     print(f"{', '.join(map(str, args.out))}: {len(path)} images, {way}; {loaded.weights}")

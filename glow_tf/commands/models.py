@@ -15,7 +15,6 @@ from glow_tf.model import Glow
 from glow_tf.serving.exported import ExportedModel
 from glow_tf.storage import checkpoints
 from glow_tf.storage.models import load as load_saved
-from glow_tf.storage.variables import read_variables
 
 _NAMES = {AVERAGE: "Polyak average", LAST: "raw weights"}
 
@@ -99,11 +98,7 @@ def _places(location: ModelLocation) -> Iterator[Path]:
 def _open_checkpoint(location: ModelLocation, place: Path, wanted: str) -> LoadedModel:
     checkpoints.verify(place)
     glow = Glow(location.config)
-    variables = glow.named_variables()
-    read_variables(place / "weights.npz", variables, checkpoints.CheckpointError)
-    if wanted == AVERAGE:
-        averaged = {name: variable for name, variable in variables.items() if variable.trainable}
-        read_variables(place / "average.npz", averaged, checkpoints.CheckpointError)
+    checkpoints.read_weights(place, glow.named_variables(), average=wanted == AVERAGE)
     step = json.loads((place / "state.json").read_text())["step"]
     return LoadedModel(glow, f"{_NAMES[wanted]} after step {step}")
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from glow_tf import images
 from glow_tf.commands.arguments import CommandError
-from glow_tf.storage.files import atomic_write
 
 MAX_PIXELS = 2**28  # of a picture that comes out
 
@@ -26,31 +25,28 @@ def check_pixels(n: int, height: int, width: int, scale: int) -> None:
 
 def write_raster(path: Path, pictures: Any, columns: int | None, scale: int) -> None:
     """Writes uint8 [N, H, W, C] as one PNG, row by row; images that are enlarged have a gap between them."""
-    with atomic_write(path) as temporary:
-        images.save_raster(pictures, temporary, columns, scale, gap=1 if scale > 1 else 0)
+    images.save_raster(pictures, path, columns, scale, gap=1 if scale > 1 else 0)
 
 
-def write_animation(path: Path, frames: Any, scale: int, seconds: float) -> None:
-    """Writes uint8 [N, H, W, C] as a GIF that shows each for so many seconds."""
-    with atomic_write(path) as temporary:
-        images.save_gif(frames, temporary, seconds=seconds, times=scale)
-
-
-def write_rows(paths: Sequence[Path], pictures: np.ndarray, scale: int, seconds: float) -> None:
+def write_rows(
+    paths: Sequence[Path], pictures: np.ndarray, scale: int, seconds: float, frames: np.ndarray | None = None
+) -> None:
     """Writes rows of equal length, uint8 [rows, columns, H, W, C].
 
     Args:
-      paths: a .png becomes a picture of the rows; a .gif shows one column after the other.
+      paths: a .png becomes a picture of the rows; a .gif shows the frames.
       pictures: what to show.
       scale: enlargement of every pixel.
-      seconds: how long the .gif shows a column.
+      seconds: how long the .gif shows a frame.
+      frames: uint8 [N, H, W, C]; None: one column after the other.
     """
     rows, columns = pictures.shape[:2]
     for path in paths:
         if path.suffix.lower() == ".gif":
-            side = 1 if rows <= 4 else None  # few: below each other, else about square
-            frames = np.stack([images.to_raster(pictures[:, column], side) for column in range(columns)])
-            write_animation(path, frames, scale, seconds)
+            if frames is None:
+                side = 1 if rows <= 4 else None  # few: below each other, else about square
+                frames = np.stack([images.to_raster(pictures[:, column], side) for column in range(columns)])
+            images.save_gif(frames, path, seconds=seconds, times=scale)
         else:
             write_raster(path, pictures.reshape(-1, *pictures.shape[2:]), columns, scale)
 

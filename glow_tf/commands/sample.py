@@ -35,7 +35,6 @@ from glow_tf.commands.arguments import (
     whole_number,
 )
 from glow_tf.commands.contexts import check_pictures_given, read_contexts
-from glow_tf.commands.folders import find_model
 from glow_tf.commands.image_arguments import add_images, check_images, expand
 
 HELP = "draws samples into one PNG, or into a folder of them"
@@ -63,7 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Settles n, columns and scale."""
-    args.location = find_model(args.model)
     config, several = args.location.config, len(args.temperature) > 1
     if several and args.columns is not None:
         raise CommandError("--columns is for one temperature; several have a row of --n images each")

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from glow_tf.commands.attributes import labels_of
-from glow_tf.experiments import charts, drawing, one_model
-from glow_tf.experiments.study import ExperimentError, Run, Study
+from glow_tf.experiments import charts, drawing
+from glow_tf.experiments.one_model import runs as runs
+from glow_tf.experiments.study import ExperimentError, Study
 from glow_tf.latents.directions import AttributeMeans, along
 
 ABOUT = "images moved along the mean difference of those with and without an attribute"
@@ -27,38 +28,26 @@ def check(study: Study) -> None:
         raise ExperimentError(f"{study.data.describe()}: attributes needs an attributes.csv, or sub-folders as classes")
 
 
-def runs(study: Study) -> dict[str, Run]:
-    """One training."""
-    return one_model.run(study)
-
-
 def conclude(study: Study) -> dict[str, Any]:
     """A row for each attribute; how well its direction tells held-out images apart."""
+    from glow_tf.commands.batches import encode_batch
+
     glow, data = study.model(), study.data
     wanted = [name for name in _FACES if name in (data.attributes or ())] or None
     names, values = labels_of(data, "train", wanted=wanted, classes=False)
     _, held_out = labels_of(data, "test", wanted=wanted, classes=False)
     means = AttributeMeans(len(names), glow.config.dimensions)
     for x, _ in data.batches_in_order("train", 50):
-        means.add(_encoded(glow, x), values[means.n : means.n + len(x)])
+        means.add(encode_batch(glow, x, 0), values[means.n : means.n + len(x)])
     directions = means.directions()
     starts, _ = drawing.ends(study, glow, 1)
     paths = np.stack([along(starts, direction, _ALPHAS)[0] for direction in directions])
-    drawn, (axis,) = charts.figure(1, width=5.0, height=5.0)
-    charts.rows(axis, drawing.of_latents(glow, paths, 0), names, f"from {_ALPHAS[0]:g} to {_ALPHAS[-1]:g}")
-    charts.published(drawn, study)
-    charts.save(drawn, study.picture())
-    latents = np.concatenate([_encoded(glow, x) for x, _ in data.test_batches(50)])
+    with charts.figure(study, 1, width=5.0, height=5.0) as (axis,):
+        charts.rows(axis, drawing.of_latents(glow, paths, 0), names, f"from {_ALPHAS[0]:g} to {_ALPHAS[-1]:g}")
+    latents = np.concatenate([encode_batch(glow, x, 0) for x, _ in data.test_batches(50)])
     scores = latents @ directions.T
     told = {name: _auc(scores[:, i], held_out[:, i] > 0) for i, name in enumerate(names)}
     return {"pairs of held-out images told apart by the direction": told}
-
-
-def _encoded(glow: Any, x: Any) -> np.ndarray:
-    """Flat latents of images, with class 0's prior in a class-conditional model."""
-    from glow_tf.latents.flatten import flatten_latents
-
-    return np.asarray(flatten_latents(glow.encode(x, np.zeros(len(x), np.int32))))
 
 
 def _auc(scores: np.ndarray, has: np.ndarray) -> float:

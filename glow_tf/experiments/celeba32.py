@@ -29,11 +29,9 @@ def runs(study: Study) -> dict[str, Run]:
 def conclude(study: Study) -> dict[str, Any]:
     """Curves beside samples at temperature 0.7, a row for each permutation."""
     folders = {label: [study.folder(name)] for name, label in PERMUTATIONS.items()}
-    drawn, (left, right) = charts.figure(2)
-    charts.curves(left, folders, "")
-    pictures = np.stack([drawing.samples(study.model(name), 6) for name in study.runs])
-    charts.rows(right, pictures, list(folders), "samples, temperature 0.7")
-    charts.published(drawn, study)
-    charts.save(drawn, study.picture())
+    with charts.figure(study, 2) as (left, right):
+        charts.curves(left, folders, "")
+        pictures = np.stack([drawing.samples(study.model(name), 6) for name in study.runs])
+        charts.rows(right, pictures, list(folders), "samples, temperature 0.7")
     bits = {label: mean(paths) for label, paths in folders.items()}
     return {"test bits/dim": bits, "published ordering": ordered(list(bits.values()))}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,19 @@ from glow_tf.experiments import results
 from glow_tf.storage.files import atomic_write
 
 
-def figure(columns: int, *, width: float = 5.0, height: float = 3.8) -> tuple[Any, list[Any]]:
-    """A figure of so many panels side by side, and the panels."""
-    import matplotlib
+@contextlib.contextmanager
+def figure(study: Any, columns: int, *, width: float = 5.0, height: float = 3.8) -> Iterator[list[Any]]:
+    """So many panels side by side, to be drawn on; then the picture is written, with what the source found below."""
+    from matplotlib.figure import Figure  # not pyplot, which looks for a display
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    drawn, axes = pyplot.subplots(1, columns, figsize=(width * columns, height), layout="constrained", squeeze=False)
-    return drawn, list(axes[0])
-
-
-def save(drawn: Any, path: Path) -> None:
-    """Writes the figure as PNG."""
-    from matplotlib import pyplot
-
-    with atomic_write(path) as temporary:
+    drawn = Figure(figsize=(width * columns, height), layout="constrained")
+    yield list(drawn.subplots(1, columns, squeeze=False)[0])
+    text = "; ".join(f"{name}: {results.text(value)}" for name, value in study.module.PUBLISHED.items())
+    data = study.data.describe() if study.data else "images of noise"
+    note = f"{study.module.SOURCE}. {text}. Here: scale {study.scale}, {data}"
+    drawn.supxlabel("\n".join(textwrap.wrap(note, int(15 * drawn.get_figwidth()))), fontsize=8)
+    with atomic_write(study.picture()) as temporary:
         drawn.savefig(temporary, dpi=110)
-    pyplot.close(drawn)
 
 
 def curves(axis: Any, logdirs: Mapping[str, Sequence[Path]], title: str) -> None:
@@ -62,11 +58,3 @@ def rows(axis: Any, pictures: np.ndarray, labels: Sequence[str] = (), title: str
     axis.set_title(title)
     for side in axis.spines.values():
         side.set_visible(False)
-
-
-def published(drawn: Any, study: Any) -> None:
-    """What the source found, below the picture."""
-    text = "; ".join(f"{name}: {results.text(value)}" for name, value in study.module.PUBLISHED.items())
-    data = study.data.describe() if study.data else "images of noise"
-    note = f"{study.module.SOURCE}. {text}. Here: scale {study.scale}, {data}"
-    drawn.supxlabel("\n".join(textwrap.wrap(note, int(15 * drawn.get_figwidth()))), fontsize=8)

@@ -40,8 +40,6 @@ def conclude(study: Study) -> dict[str, Any]:
     glow = study.model()
     columns = min(10, glow.config.n_y)
     pictures = drawing.samples(glow, 5 * glow.config.n_y).reshape(5, -1, *glow.config.image_shape)[:, :columns]
-    drawn, (axis,) = charts.figure(1, width=6.0)
-    charts.rows(axis, pictures, title="samples at temperature 0.7; columns are classes")
-    charts.published(drawn, study)
-    charts.save(drawn, study.picture())
+    with charts.figure(study, 1, width=6.0) as (axis,):
+        charts.rows(axis, pictures, title="samples at temperature 0.7; columns are classes")
     return {**results.evaluation(glow, study.data), "wrong by chance": 1 - 1 / glow.config.n_y}

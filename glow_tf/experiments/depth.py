@@ -31,14 +31,12 @@ def runs(study: Study) -> dict[str, Run]:
 
 def conclude(study: Study) -> dict[str, Any]:
     """Samples of both at temperature 0.7, and their curves."""
-    drawn, (left, middle, right) = charts.figure(3, width=3.8)
-    found = {}
-    for axis, (name, run) in zip((left, middle), study.runs.items(), strict=True):
-        pictures = drawing.samples(study.model(name), 25)
-        charts.rows(axis, pictures.reshape(5, 5, *pictures.shape[1:]), title=f"{name}, L={run.model['n_levels']}")
-        found[f"{name}, L={run.model['n_levels']}"] = results.last(study.folder(name))["test bits/dim"]
-    charts.curves(right, {name: [study.folder(name)] for name in study.runs}, "")
-    charts.published(drawn, study)
-    charts.save(drawn, study.picture())
+    with charts.figure(study, 3, width=3.8) as (left, middle, right):
+        found = {}
+        for axis, (name, run) in zip((left, middle), study.runs.items(), strict=True):
+            pictures = drawing.samples(study.model(name), 25)
+            charts.rows(axis, pictures.reshape(5, 5, *pictures.shape[1:]), title=f"{name}, L={run.model['n_levels']}")
+            found[f"{name}, L={run.model['n_levels']}"] = results.last(study.folder(name))["test bits/dim"]
+        charts.curves(right, {name: [study.folder(name)] for name in study.runs}, "")
     gain = float(np.subtract(*found.values()))
     return {"test bits/dim": found, "gain from depth": "reproduced" if gain > 0 else "not reproduced"}

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from glow_tf.experiments import charts, drawing, one_model
-from glow_tf.experiments.study import Run, Study
+from glow_tf.experiments import charts, drawing
+from glow_tf.experiments.one_model import runs as runs
+from glow_tf.experiments.study import Study
 from glow_tf.latents.interpolation import interpolate
 
 ABOUT = "straight paths through the latents between two images"
@@ -19,11 +20,6 @@ PAPER_SIZE, PAPER_WORKERS = 256, 40
 _PAIRS, _FRAMES = 4, 9
 
 
-def runs(study: Study) -> dict[str, Run]:
-    """One training."""
-    return one_model.run(study)
-
-
 def conclude(study: Study) -> dict[str, Any]:
     """A row for each pair; how likely the images between are, beside the ends."""
     glow = study.model()
@@ -32,10 +28,8 @@ def conclude(study: Study) -> dict[str, Any]:
     weights = np.linspace(0, 1, _FRAMES)
     paths = np.stack([interpolate(flat[2 * i], flat[2 * i + 1], weights) for i in range(_PAIRS)])
     pictures = drawing.of_latents(glow, paths, y[::2, np.newaxis])
-    drawn, (axis,) = charts.figure(1, width=6.0)
-    charts.rows(axis, pictures, title=f"between {study.ends}")
-    charts.published(drawn, study)
-    charts.save(drawn, study.picture())
+    with charts.figure(study, 1, width=6.0) as (axis,):
+        charts.rows(axis, pictures, title=f"between {study.ends}")
     labels = np.repeat(y[::2], _FRAMES)
     flat = pictures.reshape(-1, *glow.config.image_shape)
     bits = np.asarray(glow.bits_per_dim(flat, labels, glow.draw_noise(flat.shape, [0, 0])))

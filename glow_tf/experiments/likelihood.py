@@ -34,12 +34,10 @@ def conclude(study: Study) -> dict[str, Any]:
     """Both kinds of weights over the whole test set."""
     kinds = {"raw weights": "last", "averaged weights": "average"}
     found = {name: results.evaluation(study.model(weights=weights), study.data) for name, weights in kinds.items()}
-    drawn, (axis,) = charts.figure(1)
-    published = {name: (bits, 0.0) for name, bits in PUBLISHED.items()}
-    ours = {label: (numbers["bits/dim"], numbers["standard error"]) for label, numbers in found.items()}
-    for names, color in ((published, "tab:gray"), (ours, "tab:blue")):
-        axis.barh(list(names), [v for v, _ in names.values()], xerr=[e for _, e in names.values()], color=color)
-    axis.set(xlabel="bits/dim", title=f"{study.data.name}, {study.scale}; gray: the paper")
-    charts.published(drawn, study)
-    charts.save(drawn, study.picture())
+    with charts.figure(study, 1) as (axis,):
+        published = {name: (bits, 0.0) for name, bits in PUBLISHED.items()}
+        ours = {label: (numbers["bits/dim"], numbers["standard error"]) for label, numbers in found.items()}
+        for names, color in ((published, "tab:gray"), (ours, "tab:blue")):
+            axis.barh(list(names), [v for v, _ in names.values()], xerr=[e for _, e in names.values()], color=color)
+        axis.set(xlabel="bits/dim", title=f"{study.data.name}, {study.scale}; gray: the paper")
     return {"test": found}

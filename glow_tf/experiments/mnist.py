@@ -28,10 +28,8 @@ def runs(study: Study) -> dict[str, Run]:
 
 def conclude(study: Study) -> dict[str, Any]:
     """The curve beside samples at temperature 0.7."""
-    drawn, (left, right) = charts.figure(2)
-    charts.curves(left, {"affine": [study.folder("affine")]}, "")
-    pictures = drawing.samples(study.model("affine"), 50)
-    charts.rows(right, pictures.reshape(5, 10, *pictures.shape[1:]), title="samples, temperature 0.7")
-    charts.published(drawn, study)
-    charts.save(drawn, study.picture())
+    with charts.figure(study, 2) as (left, right):
+        charts.curves(left, {"affine": [study.folder("affine")]}, "")
+        pictures = drawing.samples(study.model("affine"), 50)
+        charts.rows(right, pictures.reshape(5, 10, *pictures.shape[1:]), title="samples, temperature 0.7")
     return {"test bits/dim": results.last(study.folder("affine"))["test bits/dim"]}

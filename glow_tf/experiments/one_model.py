@@ -7,7 +7,7 @@ from typing import Any
 from glow_tf.experiments.study import Run, Study
 
 
-def run(study: Study) -> dict[str, Run]:
+def runs(study: Study) -> dict[str, Run]:
     """Digits with their classes (tiny), faces at 32x32 (small), the paper's model of CelebA-HQ at 256x256 (paper)."""
     models: dict[str, dict[str, Any]] = {
         "tiny": {"flow_coupling": "affine", "ycond": True, "weight_y": 0.05},

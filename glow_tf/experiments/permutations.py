@@ -42,16 +42,14 @@ def runs(study: Study) -> dict[str, Run]:
 
 def conclude(study: Study) -> dict[str, Any]:
     """The last test bits/dim of every kind, and whether the published ordering came out."""
-    drawn, panels = charts.figure(len(COUPLINGS))
-    found: dict[str, Any] = {}
-    for axis, coupling in zip(panels, COUPLINGS, strict=True):
-        folders = {label: _folders(study, coupling, name) for name, label in PERMUTATIONS.items()}
-        charts.curves(axis, folders, coupling)
-        bits = {label: mean(paths) for label, paths in folders.items()}
-        found[f"{coupling}, test bits/dim"] = bits
-        found[f"{coupling}, published ordering"] = ordered(list(bits.values()))
-    charts.published(drawn, study)
-    charts.save(drawn, study.picture())
+    with charts.figure(study, len(COUPLINGS)) as panels:
+        found: dict[str, Any] = {}
+        for axis, coupling in zip(panels, COUPLINGS, strict=True):
+            folders = {label: _folders(study, coupling, name) for name, label in PERMUTATIONS.items()}
+            charts.curves(axis, folders, coupling)
+            bits = {label: mean(paths) for label, paths in folders.items()}
+            found[f"{coupling}, test bits/dim"] = bits
+            found[f"{coupling}, published ordering"] = ordered(list(bits.values()))
     return found
 
 

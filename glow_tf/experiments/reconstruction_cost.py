@@ -47,21 +47,19 @@ def conclude(study: Study) -> dict[str, Any]:
         left = (time.monotonic() - begin) / i * (len(wanted) - first - i)
         mib, seconds = rows[-1]["mib"], rows[-1]["seconds"]
         print(f"{memory}, K={depth}: {mib:.0f} MiB, {seconds:.3g} s a step; {left:.0f} s left", flush=True)
-    drawn, panels = charts.figure(2, height=3.4)
-    found: dict[str, Any] = {}
-    for axis, key, title in zip(panels, ("mib", "seconds"), ("peak memory, MiB", "seconds a step"), strict=True):
-        for memory in MEMORY:
-            points = {row["depth"]: row[key] for row in rows if row["memory"] == memory}
-            axis.plot(list(points), list(points.values()), "o-", label=memory)
-            found.setdefault(memory, {})[f"{title}, K={max(points)}"] = points[max(points)]
-            if key == "mib":
-                growth = (points[max(points)] - points[min(points)]) / (max(points) - min(points))
-                found[memory]["MiB for each step of flow"] = growth
-        axis.set(xlabel="depth K", title=title, ylim=(0, None))
-        axis.grid(alpha=0.3)
-    panels[0].legend()
-    charts.published(drawn, study)
-    charts.save(drawn, study.picture())
+    with charts.figure(study, 2, height=3.4) as panels:
+        found: dict[str, Any] = {}
+        for axis, key, title in zip(panels, ("mib", "seconds"), ("peak memory, MiB", "seconds a step"), strict=True):
+            for memory in MEMORY:
+                points = {row["depth"]: row[key] for row in rows if row["memory"] == memory}
+                axis.plot(list(points), list(points.values()), "o-", label=memory)
+                found.setdefault(memory, {})[f"{title}, K={max(points)}"] = points[max(points)]
+                if key == "mib":
+                    growth = (points[max(points)] - points[min(points)]) / (max(points) - min(points))
+                    found[memory]["MiB for each step of flow"] = growth
+            axis.set(xlabel="depth K", title=title, ylim=(0, None))
+            axis.grid(alpha=0.3)
+        panels[0].legend()
     return found
 
 

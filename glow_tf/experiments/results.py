@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from data_loaders.cores import usable_cores
 from glow_tf.storage.files import atomic_write
 
 _COLUMNS = ("run", "split", "epoch", "images", "bits_per_dim")
@@ -92,7 +92,7 @@ def machine() -> str:
     if info.is_file():
         names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     return f"{model}, {cores} core{'s' * (cores != 1)}"
 
 

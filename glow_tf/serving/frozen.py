@@ -36,14 +36,12 @@ class FrozenGlow(MultiScaleFlow):
             FrozenLevel(level, *self._hold(level.name, level.folded_for(height, width)[:2]))
             for level, (height, width, _) in zip(glow.levels, shapes, strict=True)
         ]
-        self.splits = [FrozenLayer(split, self._hold(split.name, split.weights())) for split in glow.splits]
-        self.prior = FrozenLayer(glow.prior, self._hold("prior", glow.prior.weights()))
-        self.encoder = (
-            None if glow.encoder is None else FrozenLayer(glow.encoder, self._hold("context", glow.encoder.weights()))
-        )
-        self.classifier = None
-        if glow.classifier is not None:
-            self.classifier = FrozenLayer(glow.classifier, self._hold("classifier", glow.classifier.weights()))
+        self.splits = [self._frozen(split) for split in glow.splits]
+        self.prior, self.encoder = self._frozen(glow.prior), self._frozen(glow.encoder)
+        self.classifier = self._frozen(glow.classifier)
+
+    def _frozen(self, part: Any) -> Any:
+        return None if part is None else FrozenLayer(part, self._hold(part.name, part.weights()))
 
     def _hold(self, name: str, value: Any) -> Any:
         """The same nest of constants as `value` is of tensors; their names are made of those of its parts."""

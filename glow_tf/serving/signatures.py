@@ -127,19 +127,20 @@ def checked_shape(name: str, value: tf.Tensor, wanted: Sequence[int]) -> tf.Tens
     shape = _shape_at_run_time(value)
     text = ", ".join(map(str, wanted))
     fits = tf.equal(_text(shape[1:]), text)
-    asserted = tf.debugging.Assert(fits, [f"{name}: [N, {text}] is needed, not the shape", shape], summarize=_ALL)
-    with tf.control_dependencies([asserted]):
-        return tf.identity(value)
+    return _asserted(value, fits, [f"{name}: [N, {text}] is needed, not the shape", shape])
 
 
 def checked_noise(noise: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     """`noise`, whose shape is asserted in the graph to be that of the checked images: it would broadcast."""
     shape, wanted = _shape_at_run_time(noise), tf.shape(images)
     fits = tf.equal(_text(shape), _text(wanted))
-    message = ["noise: the shape of the images is needed:", wanted, "not the shape", shape]
-    asserted = tf.debugging.Assert(fits, message, summarize=_ALL)
-    with tf.control_dependencies([asserted]):
-        return tf.identity(noise)
+    return _asserted(noise, fits, ["noise: the shape of the images is needed:", wanted, "not the shape", shape])
+
+
+def _asserted(value: tf.Tensor, fits: tf.Tensor, message: list[Any], summarize: int | None = _ALL) -> tf.Tensor:
+    """`value`, once it is asserted in the graph that it fits."""
+    with tf.control_dependencies([tf.debugging.Assert(fits, message, summarize=summarize)]):
+        return tf.identity(value)
 
 
 def _text(shape: tf.Tensor) -> tf.Tensor:
@@ -155,8 +156,7 @@ def checked_context(model: MultiScaleFlow, context: Any, like: tf.Tensor) -> tf.
     n = tf.shape(like)[0]
     one_each = tf.equal(tf.shape(context)[0], n)
     message = ["context: one for each of so many images is needed:", n, "not the shape", tf.shape(context)]
-    with tf.control_dependencies([tf.debugging.Assert(one_each, message, summarize=_ALL)]):
-        return tf.identity(context)
+    return _asserted(context, one_each, message)
 
 
 def checked_label(model: MultiScaleFlow, label: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
@@ -166,13 +166,9 @@ def checked_label(model: MultiScaleFlow, label: tf.Tensor, like: tf.Tensor) -> t
     n, n_y, shape = tf.shape(like)[0], model.config.n_y, _shape_at_run_time(label)
     one_each = tf.equal(tf.size(shape), 1) & tf.reduce_all(tf.equal(shape, n))
     message = ["label: one for each of so many images is needed:", n, "not the shape", shape]
-    with tf.control_dependencies([tf.debugging.Assert(one_each, message)]):
-        label = tf.identity(label)
+    label = _asserted(label, one_each, message, summarize=None)
     known = tf.reduce_all((label >= 0) & (label < n_y))
-    with tf.control_dependencies(
-        [tf.debugging.Assert(known, [f"label: this model has the classes 0 to {n_y - 1}, not", label])]
-    ):
-        return tf.identity(label)
+    return _asserted(label, known, [f"label: this model has the classes 0 to {n_y - 1}, not", label], summarize=None)
 
 
 def _shape_at_run_time(value: tf.Tensor) -> tf.Tensor:

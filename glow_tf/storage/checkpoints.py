@@ -161,18 +161,29 @@ def verify(checkpoint: Path) -> None:
             raise CheckpointError(f"{path}: damaged (its SHA-256 is not the manifest's)")
 
 
-def restore(checkpoint: Path, groups: Groups, parse: Callable[[dict[str, Any]], State]) -> State:
-    """Loads a verified checkpoint into the variables and returns its state.
-
-    Args:
-      checkpoint: its folder.
-      groups: file stem -> variables by name.
-      parse: makes the state of state.json's values; raises ValueError or TypeError for others.
+def read_weights(folder: Path, variables: Mapping[str, tf.Variable], *, average: bool) -> None:
+    """Assigns the weights of a folder to the variables of a model, by name; with `average` their Polyak average.
 
     Raises:
       CheckpointError: damage, or variables that are missing, surplus or of another shape.
     """
-    verify(checkpoint)
+    read_variables(folder / "weights.npz", variables, CheckpointError)
+    if average:
+        trained = {name: variable for name, variable in variables.items() if variable.trainable}
+        read_variables(folder / "average.npz", trained, CheckpointError)
+
+
+def restore(checkpoint: Path, groups: Groups, parse: Callable[[dict[str, Any]], State]) -> State:
+    """Loads a verified checkpoint into the variables and returns its state.
+
+    Args:
+      checkpoint: its folder, which `verify` had nothing against.
+      groups: file stem -> variables by name.
+      parse: makes the state of state.json's values; raises ValueError or TypeError for others.
+
+    Raises:
+      CheckpointError: variables that are missing, surplus or of another shape.
+    """
     for stem, variables in groups.items():
         read_variables(checkpoint / f"{stem}.npz", variables, CheckpointError)
     try:

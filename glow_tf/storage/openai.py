@@ -66,19 +66,8 @@ def openai_entries(glow: Glow) -> dict[str, Entry]:
     return entries
 
 
-def to_openai(glow: Glow, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Values by our variables' names -> by OpenAI's names, stacked ones taken apart; shapes stay ours."""
-    result = {}
-    for name, (variable, step) in openai_entries(glow).items():
-        ours = variable.name.removesuffix(":0")
-        if ours in values:
-            value = np.asarray(values[ours])
-            result[name] = value if step is None else value[step]
-    return result
-
-
 def from_openai(glow: Glow, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The inverse of `to_openai`: values by OpenAI's names and shapes -> by ours, stacked."""
+    """Values by OpenAI's names and shapes -> by ours, those of a level's steps stacked."""
     stacked: dict[str, list[np.ndarray]] = {}
     for name, (variable, step) in openai_entries(glow).items():
         if name in values:
@@ -185,13 +174,3 @@ def _some(names: list[str]) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-__all__ = [
-    "CheckpointError",
-    "ConfigError",
-    "from_openai",
-    "load_openai_checkpoint",
-    "openai_entries",
-    "to_openai",
-]

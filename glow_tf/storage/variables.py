@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +47,11 @@ def read_variables(
                     f"and has besides {surplus[:_SHOWN] or 'nothing'}"
                 )
             for name, variable in variables.items():
-                value = stored.read(name, functools.partial(_check, path, name, variable, error, cast))
+                shape, dtype = stored.header(name)
+                fits = dtype.kind in "fib" if cast else dtype == variable.dtype.as_numpy_dtype
+                if shape != tuple(variable.shape) or not fits:
+                    raise error(f"{path}: {name} is {dtype} {shape}, not {variable.dtype.name} {variable.shape}")
+                value = stored.read(name)
                 if name.endswith("/permutation/indices") and not is_permutation(value):
                     raise error(f"{path}: {name} is no permutation")
                 variable.assign(tf.cast(value, variable.dtype))
@@ -61,17 +64,3 @@ def read_variables(
 def is_permutation(indices: Any) -> bool:
     """Whether every row of `indices` [..., C] holds 0 to C - 1, each once."""
     return bool(np.all(np.sort(indices, -1) == np.arange(np.shape(indices)[-1])))
-
-
-def _check(
-    path: Path,
-    name: str,
-    variable: tf.Variable,
-    error: type[ValueError],
-    cast: bool,  # noqa: FBT001  bound by `partial` only
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-) -> None:
-    fits = dtype.kind in "fib" if cast else dtype == variable.dtype.as_numpy_dtype
-    if shape != tuple(variable.shape) or not fits:
-        raise error(f"{path}: {name} is {dtype} {shape}, not {variable.dtype.name} {variable.shape}")

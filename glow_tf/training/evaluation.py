@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -126,13 +125,10 @@ class Evaluator:
                 chunks.insert(0, picture_of(config, context).numpy())
             picture = images.enlarge(images.to_raster(np.concatenate(chunks), rows), times)
             path = Path(self._config.logdir) / f"epoch_{epoch}_sample_{i}.png"
-            with storage_errors(path), atomic_write(path) as temporary:
-                images.save_image(picture, temporary)
             sortable = path.parent / "samples" / f"epoch_{epoch:05d}_T{temperature:.2f}.png"
-            with storage_errors(sortable):
-                sortable.parent.mkdir(exist_ok=True)
-                with atomic_write(sortable) as temporary:
-                    shutil.copyfile(path, temporary)
+            for place in (path, sortable):
+                with storage_errors(place):
+                    images.save_image(picture, place)
             pictures[path] = picture
         self._drawn_epoch, self.samples = epoch, list(pictures)[_SHOWN]
         self._log.drawn(pictures)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from data_loaders.cores import usable_cores
 from data_loaders.progress import Progress, duration
 from glow_tf.flow.memory import in_words
 from glow_tf.storage.files import StorageError, append, write_text
@@ -306,7 +306,6 @@ def _device() -> str:
     """What this process computes on."""
     gpus = tf.config.get_visible_devices("GPU")
     if not gpus:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return f"on {cores} CPU core(s)"
+        return f"on {usable_cores()} CPU core(s)"
     names = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus}
     return f"on {len(gpus)} {' and '.join(sorted(names))}"

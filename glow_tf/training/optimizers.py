@@ -18,11 +18,9 @@ Deviation: alpha is computed in float64 (OpenAI's code: float32, a relative diff
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
-
-Slots = Mapping[str, tf.Variable]
 
 
 def beta2_of(train_its: int, polyak_epochs: float) -> float:
@@ -55,7 +53,7 @@ class Optimizer(tf.Module):
     """
 
     _kernel: Callable[..., tf.Operation]  # of TensorFlow's fused ones
-    averages_squares = False  # True: `apply` wants the workers' mean squared gradient as well
+    averages_squares = False  # True: `update` wants the workers' mean squared gradient as well
 
     def __init__(
         self,
@@ -93,35 +91,6 @@ class Optimizer(tf.Module):
         moments.update({f"{name}/m2": slot for name, slot in self._m2.items()})
         return {"step": self.step, **moments}
 
-    def apply(
-        self,
-        gradients: Sequence[tf.Tensor],
-        variables: Sequence[tf.Variable],
-        lr: tf.Tensor | float,
-        mean_squares: Sequence[tf.Tensor] | None = None,
-    ) -> None:
-        """Takes one step.
-
-        Args:
-          gradients: one per variable, averaged over the workers.
-          variables: the same ones, in the same order, at every call.
-          lr: learning rate, a scalar.
-          mean_squares: adam2 with several workers: the squared gradients, averaged over the workers.
-
-        Raises:
-          ValueError: if gradients and variables, or variables and slots, do not match.
-        """
-        if len(gradients) != len(variables):
-            raise ValueError(f"{self.name}: {len(gradients)} gradients for {len(variables)} variables")
-        if not self._m1:
-            with tf.init_scope():
-                self.initialize({f"{i}/{v.name.split(':')[0]}": v for i, v in enumerate(variables)})
-        if len(self._m1) != len(variables):
-            raise ValueError(f"{self.name}: {len(variables)} variables, but slots for {len(self._m1)}")
-        weights = dict(zip(self._m1, variables, strict=True))
-        squares = None if mean_squares is None else dict(zip(self._m1, mean_squares, strict=True))
-        self.update(weights, dict(zip(self._m1, gradients, strict=True)), self.begin(lr), squares)
-
     def begin(self, lr: tf.Tensor | float, enabled: tf.Tensor | None = None) -> tf.Tensor:
         """Counts a step, whose updates may come in parts: alpha, float64, for `update`.
 
@@ -142,7 +111,15 @@ class Optimizer(tf.Module):
         mean_squares: Mapping[str, tf.Tensor] | None = None,
         enabled: tf.Tensor | None = None,
     ) -> None:
-        """Changes these variables, all or some of those that `initialize` was given, by name; see `apply`, `begin`."""
+        """Changes variables, all or some of those that `initialize` was given.
+
+        Args:
+          variables: by name.
+          gradients: theirs, averaged over the workers.
+          alpha: as `begin` gives it.
+          mean_squares: adam2 with several workers: the squared gradients, averaged over the workers.
+          enabled: see `begin`.
+        """
         constants = {dtype: self._constants(dtype, alpha, enabled) for dtype in {v.dtype for v in variables.values()}}
         # One after the other, last variable first (the backward pass ends with the first ones): no
         # more than one variable's temporaries at a time, and a used gradient's memory is free again.
@@ -151,30 +128,18 @@ class Optimizer(tf.Module):
             with tf.control_dependencies(done):
                 if self.weight_decay != 1:
                     variable.assign(_gated(enabled, tf.constant(self.weight_decay, variable.dtype), 1) * variable)
-                slots = {"var": variable, "m": self._m1[name], "v": self._m2[name]}
-                square = None if mean_squares is None else _gated(enabled, mean_squares[name], 0)
-                gradient = _gated(enabled, gradients[name], 0)
-                op = self._update(slots, gradient, square, constants[variable.dtype], enabled)
-                done = [] if op is None else [op]
-
-    def _update(
-        self,
-        slots: Slots,
-        gradient: tf.Tensor,
-        square: tf.Tensor | None,
-        constants: dict[str, tf.Tensor],
-        enabled: tf.Tensor | None,
-    ) -> tf.Operation | None:
-        """Changes a weight and its moments; the operation that does so, where it is a single one.
-
-        Args:
-          slots: the weight and its two moments, by the kernels' names var, m and v.
-          gradient: of the weight.
-          square: for adam2, its mean square.
-          constants: the other arguments of the kernels.
-          enabled: see `begin`.
-        """
-        return self._kernel(**{name: slot.handle for name, slot in slots.items()}, grad=gradient, **constants)
+                m1, m2, gradient = self._m1[name], self._m2[name], _gated(enabled, gradients[name], 0)
+                if mean_squares is None:
+                    slots = {"var": variable.handle, "m": m1.handle, "v": m2.handle}
+                    op = self._kernel(**slots, grad=gradient, **constants[variable.dtype])
+                    done = [] if op is None else [op]
+                    continue
+                betas = (self.beta1, self.beta2)
+                share1, share2 = (_gated(enabled, tf.constant(1 - b, gradient.dtype), 0) for b in betas)
+                first = m1.assign_add((gradient - m1) * share1)
+                second = m2.assign_add((_gated(enabled, mean_squares[name], 0) - m2) * share2)
+                lr = constants[variable.dtype]["lr"]
+                variable.assign_sub(lr * first / (tf.sqrt(second) + self.epsilon))
 
     def _constants(self, dtype: tf.DType, alpha: tf.Tensor, enabled: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """Arguments of TensorFlow's fused kernels; powers of 0 switch their bias correction off."""
@@ -206,22 +171,6 @@ class Adam2(Adam):
     """Adam whose second moment averages the workers' squared gradients; with one worker, Adam."""
 
     averages_squares = True
-
-    def _update(
-        self,
-        slots: Slots,
-        gradient: tf.Tensor,
-        square: tf.Tensor | None,
-        constants: dict[str, tf.Tensor],
-        enabled: tf.Tensor | None,
-    ) -> tf.Operation | None:
-        if square is None:
-            return super()._update(slots, gradient, square, constants, enabled)
-        share1, share2 = (_gated(enabled, tf.constant(1 - b, gradient.dtype), 0) for b in (self.beta1, self.beta2))
-        first = slots["m"].assign_add((gradient - slots["m"]) * share1)
-        second = slots["v"].assign_add((square - slots["v"]) * share2)
-        slots["var"].assign_sub(constants["lr"] * first / (tf.sqrt(second) + self.epsilon))
-        return None
 
 
 def _gated(enabled: tf.Tensor | None, value: tf.Tensor, otherwise: float) -> tf.Tensor:

@@ -18,7 +18,6 @@ from glow_tf.flow.memory import Memory
 from glow_tf.flow.room import Choice, Room, choose, device_room
 from glow_tf.model import Glow
 from glow_tf.storage import checkpoints
-from glow_tf.storage.variables import read_variables
 from glow_tf.training.config import TrainConfig, TrainError
 from glow_tf.training.logdir import TRAINING_IMAGES
 from glow_tf.training.workers import Workers
@@ -175,10 +174,7 @@ def load_weights(glow: Glow, path: str, *, average: bool = False) -> None:
                 print(f"checkpoint skipped: {error}")
                 continue
         if (folder / "weights.npz").is_file():
-            variables = glow.named_variables()
-            read_variables(folder / "weights.npz", variables, checkpoints.CheckpointError)
-            if average and (folder / "average.npz").is_file():
-                trained = {name: variable for name, variable in variables.items() if variable.trainable}
-                read_variables(folder / "average.npz", trained, checkpoints.CheckpointError)
+            average = average and (folder / "average.npz").is_file()
+            checkpoints.read_weights(folder, glow.named_variables(), average=average)
             return
     raise TrainError(f"restore_path {path}: no run, checkpoint or saved model, and no TF1 checkpoint {path}.index")

@@ -59,13 +59,13 @@ def test_a_real_error(models, tmp_path):
 
 
 def test_ctrl_c_while_a_file_is_written_leaves_what_was_there(models, tmp_path, monkeypatch, capsys):
-    def stopped(pictures, path, *_, **__):
+    def stopped(picture, path, *_, **__):
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
     out = tmp_path / "s.png"
     out.write_bytes(b"before")
-    monkeypatch.setattr("glow_tf.images.save_raster", stopped)
+    monkeypatch.setattr("PIL.Image.Image.save", stopped)
     assert main(["sample", str(models / "rgb"), "--n", "1", "--out", str(out)]) == 130
     assert capsys.readouterr().err == "python -m glow_tf: stopped\n"
     assert out.read_bytes() == b"before"

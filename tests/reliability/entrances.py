@@ -172,13 +172,15 @@ def cifar(folder: Path) -> Entrance:
 def records(folder: Path) -> Entrance:
     """TFRecords: framing, checksums, examples."""
     from data_loaders.tfrecords.examples import Form, make_record
-    from data_loaders.tfrecords.framing import find_records, masked_crc, read_record
+    from data_loaders.tfrecords.framing import find_records, masked_crcs, read_record
 
     form = Form((4, 4, 3), 2)
 
+    def with_sum(data: bytes) -> bytes:
+        return data + struct.pack("<I", masked_crcs(np.frombuffer(data, np.uint8)[np.newaxis])[0])
+
     def framed(record: bytes) -> bytes:
-        length = struct.pack("<Q", len(record))
-        return b"".join([length, struct.pack("<I", masked_crc(length)), record, struct.pack("<I", masked_crc(record))])
+        return with_sum(struct.pack("<Q", len(record))) + with_sum(record)
 
     def read(data: bytes) -> None:
         path = folder / "shard"
@@ -192,7 +194,7 @@ def records(folder: Path) -> Entrance:
     image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     one = [make_record(image, 1), make_record(image, 0, [1, 0, 1])]
     far = struct.pack("<Q", 2**62)
-    seeds = [*one, b"".join(framed(r) for r in one) * 3, far + struct.pack("<I", masked_crc(far))]
+    seeds = [*one, b"".join(framed(r) for r in one) * 3, with_sum(far)]
     return Entrance(seeds, read, (DataError,))
 
 
@@ -308,6 +310,7 @@ def run_checkpoints(folder: Path) -> Entrance:
                 manifest = json.loads(whole["manifest.json"])
                 manifest[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
                 (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+            checkpoints.verify(checkpoint)
             checkpoints.restore(checkpoint, groups, TrainState.from_dict)
         finally:
             for kept in (name, "manifest.json"):

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.storage.openai import from_openai, openai_entries, to_openai
-from tests.golden_cases import ROOT, Case, names
+from glow_tf.storage.openai import from_openai, openai_entries
+from tests.golden_cases import ROOT, Case, names, to_openai
 
 CHECKPOINTS = [
     *((name, "model") for name in names("parity")),

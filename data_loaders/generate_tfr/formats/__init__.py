@@ -1,16 +1,14 @@
-"""What images can come from: one module for each format, with a function.
+"""What images can come from: one module for each format, with a class `Images`, which is a Reader.
 
-    def open_reader(args: argparse.Namespace) -> Reader
-
-that finds the images of `args.source`, and raises DataError for what it cannot use. args are those of the command line
-(data_loaders.generate_tfr.arguments). A new format is one more line in FORMATS.
+A new format is one more line in FORMATS.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,8 +45,14 @@ class Picture:
     attributes: Sequence[int] = ()
 
 
-class Reader(Protocol):
+class Reader:
     """Images that can be had by item, in any process: pickled without open files.
+
+    Args:
+      args: those of the command line (data_loaders.generate_tfr.arguments); images are found in `args.source`.
+
+    Raises:
+      DataError: the source cannot be used.
 
     Attributes:
       items: "train" and "validation" -> what `read` takes, for each image, of plain types.
@@ -56,7 +60,10 @@ class Reader(Protocol):
     """
 
     items: Mapping[str, Sequence[Any]]
-    smallest: int
+    smallest = 4  # as in OpenAI's code
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        raise NotImplementedError
 
     def read(self, item: Any) -> Picture:
         """The image.
@@ -64,4 +71,4 @@ class Reader(Protocol):
         Raises:
           DataError: it cannot be used; the message names it.
         """
-        ...
+        raise NotImplementedError

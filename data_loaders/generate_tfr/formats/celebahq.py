@@ -9,26 +9,23 @@ from __future__ import annotations
 import argparse
 import glob
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from data_loaders.errors import DataError
-from data_loaders.generate_tfr.formats import Picture
-from data_loaders.generate_tfr.pixels import SMALLEST
+from data_loaders.generate_tfr.formats import Picture, Reader
 from data_loaders.text import printable
 from data_loaders.tfrecords.naming import level_of
 from data_loaders.tfrecords.records import Records
 
 
-class CelebaHqReader:
+class Images(Reader):
     """See the module. An item is the number of a record."""
 
-    smallest = SMALLEST
-
-    def __init__(self, root: str, size: int, validation: int) -> None:
+    def __init__(self, args: argparse.Namespace) -> None:
+        root, size, validation = args.source, args.size, args.validation
         pattern = f"*-r{level_of(size):02d}.tfrecords"
         found = sorted(glob.glob(os.path.join(glob.escape(root), pattern)))
         if len(found) != 1 or size != 2 ** level_of(size):
@@ -42,7 +39,7 @@ class CelebaHqReader:
             raise DataError(
                 f"--validation is {validation}, but {printable(found[0])} has {n} images: 1 to {n - 1} are allowed."
             )
-        self.items: dict[str, Sequence[Any]] = {"train": range(validation, n), "validation": range(validation)}
+        self.items = {"train": range(validation, n), "validation": range(validation)}
 
     def read(self, item: Any) -> Picture:
         """See Reader."""
@@ -59,8 +56,3 @@ class CelebaHqReader:
         pixels = np.frombuffer(data[0], np.uint8).reshape(shape).transpose(1, 2, 0)
         pixels = np.broadcast_to(pixels, [self._size, self._size, 3]).astype(np.float32)
         return Picture(pixels, 0, tuple(features["attr"].int64_list.value) if "attr" in features else ())
-
-
-def open_reader(args: argparse.Namespace) -> CelebaHqReader:
-    """See data_loaders.generate_tfr.formats."""
-    return CelebaHqReader(args.source, args.size, args.validation)

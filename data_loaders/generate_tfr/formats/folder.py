@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,32 +16,30 @@ from data_loaders.errors import DataError
 from data_loaders.folder.attributes import find_attributes, rows_of
 from data_loaders.folder.images import BadImageError, read_upright
 from data_loaders.folder.scan import find_images, folder_classes, split_files
-from data_loaders.generate_tfr.formats import Picture
-from data_loaders.generate_tfr.pixels import SMALLEST, square
+from data_loaders.generate_tfr.formats import Picture, Reader
+from data_loaders.generate_tfr.pixels import square
 from data_loaders.text import printable
 
 _TEST_FRACTION = 0.1
 
 
-class FolderReader:
+class Images(Reader):
     """See the module. An item is (name, label, attributes)."""
 
-    smallest = SMALLEST
-
-    def __init__(self, root: str, size: int) -> None:
-        self._root, self._size = root, size
-        names = find_images(root)
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._root, self._size = args.source, args.size
+        names = find_images(self._root)
         train, test, told_by = split_files(names, _TEST_FRACTION)
         used = [*train, *test]
         below = [name.split("/", 1)[1] for name in used] if told_by == "folders" else used
         classes = folder_classes(below) or [""] * len(used)
         numbers = {name: number for number, name in enumerate(sorted(set(classes)))}
-        attributes = find_attributes(root, "", names)
-        values = [()] * len(used) if attributes is None else rows_of(attributes, root, used).tolist()
+        attributes = find_attributes(self._root, "", names)
+        values = [()] * len(used) if attributes is None else rows_of(attributes, self._root, used).tolist()
         items: list[Any] = [
             (name, numbers[kind], tuple(row)) for name, kind, row in zip(used, classes, values, strict=True)
         ]
-        self.items: dict[str, Sequence[Any]] = {"train": items[: len(train)], "validation": items[len(train) :]}
+        self.items = {"train": items[: len(train)], "validation": items[len(train) :]}
 
     def read(self, item: Any) -> Picture:
         """See Reader."""
@@ -52,8 +49,3 @@ class FolderReader:
             return Picture(square(pixels, self._size, enlarge=False), label, attributes)
         except BadImageError as error:
             raise DataError(f"{printable(name)} {error}") from error
-
-
-def open_reader(args: argparse.Namespace) -> FolderReader:
-    """See data_loaders.generate_tfr.formats."""
-    return FolderReader(args.source, args.size)

@@ -9,15 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from data_loaders.errors import DataError
 from data_loaders.folder.images import BadImageError
-from data_loaders.generate_tfr.formats import Picture
-from data_loaders.generate_tfr.pixels import SMALLEST, decode, square
+from data_loaders.generate_tfr.formats import Picture, Reader
+from data_loaders.generate_tfr.pixels import decode, square
 from data_loaders.text import listing, printable
 from data_loaders.tfrecords.records import Records
 
@@ -25,15 +24,13 @@ _FILE = re.compile(r"(train|validation)-(\d+)-of-(\d+)")
 _PICTURES = ("JPEG", "PNG")
 
 
-class ImageNetReader:
+class Images(Reader):
     """See the module. An item is (split, number of the record)."""
 
-    smallest = SMALLEST
-
-    def __init__(self, root: str, size: int) -> None:
-        self._size = size
-        self._records = {split: Records(_files(root, split)) for split in ("train", "validation")}
-        self.items: dict[str, Sequence[Any]] = {
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._size = args.size
+        self._records = {split: Records(_files(args.source, split)) for split in ("train", "validation")}
+        self.items = {
             split: [(split, number) for number in range(len(records))] for split, records in self._records.items()
         }
 
@@ -53,11 +50,6 @@ class ImageNetReader:
             return Picture(square(decode(data, _PICTURES), self._size, enlarge=True), label - 1)
         except BadImageError as error:
             raise DataError(f"{where} {error}") from error
-
-
-def open_reader(args: argparse.Namespace) -> ImageNetReader:
-    """See data_loaders.generate_tfr.formats."""
-    return ImageNetReader(args.source, args.size)
 
 
 def _files(root: str, split: str) -> list[str]:

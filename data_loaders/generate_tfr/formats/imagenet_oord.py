@@ -7,16 +7,16 @@ There are no labels.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import zipfile
-from collections.abc import Sequence
 from typing import Any
 
 from data_loaders.bounded import read_bounded
 from data_loaders.errors import DataError
 from data_loaders.folder.images import BadImageError
 from data_loaders.folder.scan import find_images
-from data_loaders.generate_tfr.formats import Picture
+from data_loaders.generate_tfr.formats import Picture, Reader
 from data_loaders.generate_tfr.pixels import decode
 from data_loaders.text import printable
 
@@ -24,18 +24,13 @@ _LIMIT = 2**24  # bytes of one picture's file
 _SPLITS = {"train": "train", "validation": "valid"}
 
 
-class ImageNetOordReader:
+class Images(Reader):
     """See the module. An item is (split, name)."""
 
-    def __init__(self, root: str, size: int) -> None:
-        self._size = self.smallest = size
-        self._places = {split: _place(root, f"{name}_{size}x{size}") for split, name in _SPLITS.items()}
-        self._open: dict[str, Any] = {}
-        self.items: dict[str, Sequence[Any]] = {split: self._list(split) for split in _SPLITS}
-        self._open = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._size = self.smallest = size = args.size
+        self._places = {split: _place(args.source, f"{name}_{size}x{size}") for split, name in _SPLITS.items()}
+        self.items = {split: self._list(split) for split in _SPLITS}
 
     def read(self, item: Any) -> Picture:
         """See Reader."""
@@ -43,9 +38,9 @@ class ImageNetOordReader:
         place = self._places[split]
         try:
             if place.endswith(".zip"):
-                if self._zip(split).getinfo(name).file_size > _LIMIT:
+                if _zip(place).getinfo(name).file_size > _LIMIT:
                     raise BadImageError(f"has more than {_LIMIT} bytes")
-                data = self._zip(split).read(name)
+                data = _zip(place).read(name)
             else:
                 data = read_bounded(os.path.join(place, name), _LIMIT)
             pixels = decode(data, ("PNG",))
@@ -59,24 +54,19 @@ class ImageNetOordReader:
 
     def _list(self, split: str) -> list[Any]:
         place = self._places[split]
-        names = self._zip(split).namelist() if place.endswith(".zip") else find_images(place)
+        names = _zip(place).namelist() if place.endswith(".zip") else find_images(place)
         found = [(split, name) for name in sorted(names) if name.lower().endswith(".png")]
         if not found:
             raise DataError(f"{printable(place)} holds no PNG images.")
         return found
 
-    def _zip(self, split: str) -> zipfile.ZipFile:
-        if split not in self._open:
-            try:
-                self._open[split] = zipfile.ZipFile(self._places[split])
-            except (zipfile.BadZipFile, OSError) as error:
-                raise DataError(f"{printable(self._places[split])} cannot be opened: {error}.") from error
-        return self._open[split]
 
-
-def open_reader(args: argparse.Namespace) -> ImageNetOordReader:
-    """See data_loaders.generate_tfr.formats."""
-    return ImageNetOordReader(args.source, args.size)
+@functools.cache  # opened once in each process
+def _zip(path: str) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DataError(f"{printable(path)} cannot be opened: {error}.") from error
 
 
 def _place(root: str, name: str) -> str:

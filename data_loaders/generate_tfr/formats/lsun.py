@@ -7,41 +7,37 @@ RealNVP, and there is one resolution.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from data_loaders.errors import DataError
 from data_loaders.folder.images import BadImageError
-from data_loaders.generate_tfr.formats import Picture
-from data_loaders.generate_tfr.pixels import SMALLEST, decode, shorter_side, square
+from data_loaders.generate_tfr.formats import Picture, Reader
+from data_loaders.generate_tfr.pixels import decode, shorter_side, square
 from data_loaders.text import printable
 
 _PICTURES = ("WEBP", "JPEG", "PNG")
 
 
-class LsunReader:
+class Images(Reader):
     """See the module. An item is (split, key in hexadecimal)."""
 
-    def __init__(self, root: str, category: str, size: int, *, realnvp: bool) -> None:
-        self._size, self._realnvp = size, realnvp
-        self.smallest = size if realnvp else SMALLEST
-        self._folders = {s: os.path.join(root, f"{category}_{s}_lmdb") for s in ("train", "val")}
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._size, self._realnvp = args.size, args.realnvp
+        if args.realnvp:
+            self.smallest = args.size
+        self._folders = {s: os.path.join(args.source, f"{args.category}_{s}_lmdb") for s in ("train", "val")}
         for folder in self._folders.values():
             if not os.path.exists(os.path.join(folder, "data.mdb")):
                 raise DataError(f"There is no {printable(folder)}/data.mdb: is it unpacked?")
-        self._open: dict[str, Any] = {}
-        self.items: dict[str, Sequence[Any]] = {"train": self._keys("train"), "validation": self._keys("val")}
-        self._open = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}
+        self.items = {"train": self._keys("train"), "validation": self._keys("val")}
 
     def read(self, item: Any) -> Picture:
         """See Reader."""
         split, key = item
         try:
-            with self._database(split).begin(buffers=True) as transaction:
+            with _database(self._folders[split]).begin(buffers=True) as transaction:
                 data = transaction.get(bytes.fromhex(key))
                 if data is None:
                     raise BadImageError("is no longer there")
@@ -54,22 +50,17 @@ class LsunReader:
         return Picture(square(pixels, self._size, enlarge=True))
 
     def _keys(self, split: str) -> list[Any]:
-        with self._database(split).begin() as transaction:
+        with _database(self._folders[split]).begin() as transaction:
             return [(split, key.hex()) for key in transaction.cursor().iternext(keys=True, values=False)]
 
-    def _database(self, split: str) -> Any:
-        if split not in self._open:
-            try:
-                import lmdb
-            except ImportError as error:
-                raise DataError("LSUN is read with the lmdb package: pip install lmdb.") from error
-            try:
-                self._open[split] = lmdb.open(self._folders[split], readonly=True, lock=False, readahead=False)
-            except lmdb.Error as error:
-                raise DataError(f"{printable(self._folders[split])} cannot be opened: {error}.") from error
-        return self._open[split]
 
-
-def open_reader(args: argparse.Namespace) -> LsunReader:
-    """See data_loaders.generate_tfr.formats."""
-    return LsunReader(args.source, args.category, args.size, realnvp=args.realnvp)
+@functools.cache  # opened once in each process
+def _database(folder: str) -> Any:
+    try:
+        import lmdb
+    except ImportError as error:
+        raise DataError("LSUN is read with the lmdb package: pip install lmdb.") from error
+    try:
+        return lmdb.open(folder, readonly=True, lock=False, readahead=False)
+    except lmdb.Error as error:
+        raise DataError(f"{printable(folder)} cannot be opened: {error}.") from error

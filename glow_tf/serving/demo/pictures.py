@@ -8,13 +8,13 @@ import io
 import numpy as np
 from PIL import Image
 
-from glow_tf.images import enlarge, enlargement_for
+from glow_tf.images import enlarge, enlargement_for, to_pillow
 
 
 def png(image: np.ndarray) -> bytes:
     """uint8 [H, W, 1 or 3] as a PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, format="PNG")
+    to_pillow(image).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -41,5 +41,4 @@ def no_figure(caption: str) -> str:
 def tiles(images: np.ndarray) -> list[Image.Image]:
     """What a gallery takes: tiny images enlarged."""
     times = enlargement_for(images.shape[1], images.shape[2], 64)
-    bigger = [enlarge(image, times) for image in images]
-    return [Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image) for image in bigger]
+    return [to_pillow(enlarge(image, times)) for image in images]

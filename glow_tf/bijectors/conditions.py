@@ -1,4 +1,4 @@
-"""Contexts of conditional bijectors: any leading dimensions, which broadcast with those of what is mapped."""
+"""What a conditional model is given, labels and contexts of any leading dimensions: checked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,32 @@ from typing import Any
 import tensorflow as tf
 
 from glow_tf.config import GlowConfig
+
+
+def as_label(config: GlowConfig, label: Any) -> tf.Tensor | None:
+    """`label` as an int32 tensor of any shape, or None; a ValueError where it does not fit the model.
+
+    Where the value is not known while tracing, a label that the model has not is not noticed, as in Glow.
+    """
+    if label is None:
+        return None
+    if not config.takes_labels:
+        raise ValueError("label: this model is not class-conditional (ycond) and takes no label")
+    label = tf.convert_to_tensor(label)
+    if not label.dtype.is_integer:
+        raise ValueError(f"label must hold whole numbers, not {label.dtype.name}")
+    value = tf.get_static_value(label)
+    if value is not None and value.size and not (0 <= value.min() and value.max() < config.n_y):
+        raise ValueError(
+            f"label holds {value.min()} to {value.max()}; this model has the classes 0 to {config.n_y - 1}"
+        )
+    return tf.cast(label, tf.int32)
+
+
+def needed_label(config: GlowConfig, label: tf.Tensor | None) -> None:
+    """A ValueError where a class-conditional model got no label."""
+    if config.takes_labels and label is None:
+        raise ValueError(f"this model is class-conditional: give label=, 0 to {config.n_y - 1}, one or one per image")
 
 
 def as_context(config: GlowConfig, context: Any, dtype: tf.DType) -> tf.Tensor | None:
@@ -31,16 +57,3 @@ def needed_context(config: GlowConfig, context: tf.Tensor | None) -> None:
     if config.context_given and context is None:
         sizes = ", ".join(map(str, [*config.image_shape[:2], config.context_channels]))
         raise ValueError(f"this model is conditional: give context=, [..., {sizes}]")
-
-
-def with_leading(x: tf.Tensor, event_ndims: int, leading: tf.Tensor) -> tf.Tensor:
-    """x [..., *event] broadcast to the leading dimensions [*leading, *event]."""
-    return tf.broadcast_to(x, tf.concat([leading, tf.shape(x)[x.shape.rank - event_ndims :]], 0))
-
-
-def common_leading(x: tf.Tensor, event_ndims: int, *others: tuple[tf.Tensor, int]) -> tf.Tensor:
-    """What the leading dimensions of x and the others, each with its events' number of dimensions, broadcast to."""
-    leading = tf.shape(x)[: x.shape.rank - event_ndims]
-    for other, ndims in others:
-        leading = tf.broadcast_dynamic_shape(leading, tf.shape(other)[: other.shape.rank - ndims])
-    return leading
