@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import glow_tf
 from glow_tf.commands import main
 from glow_tf.storage import checkpoints
 from glow_tf.training.config import TrainConfig
+from tests.eagerly import eagerly
 from tests.random_weights import perturb, random_glow
 
 RGB: dict[str, Any] = {"image_size": 8}
@@ -43,6 +45,13 @@ def make_run(folder: Path, *, polyak: bool, model: bool = True, **fields) -> glo
 def no_progress(monkeypatch) -> None:
     """On a slow machine there would be lines on stderr that say how far it is."""
     monkeypatch.setattr("data_loaders.progress.SECONDS", float("inf"))
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """For commands whose lines and files are the subject; test_export.py runs each of them as users do."""
+    with eagerly():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from tests.commands.conftest import make_run, picture
 from tests.commands.test_sample import tiles
 from tests.random_weights import random_glow
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 
 @pytest.fixture(scope="module")
 def conditional(tmp_path_factory):

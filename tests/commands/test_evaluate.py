@@ -13,6 +13,8 @@ import data_loaders
 import glow_tf
 from tests.commands.conftest import DIGITS, make_run
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 
 def numbers(text):
     found = re.search(r"([\d.]+) \+- ([\d.]+) bits/dim", text)

@@ -18,6 +18,8 @@ from glow_tf.latents.files import read_attributes, read_latents
 from glow_tf.latents.interpolation import path_through
 from tests.commands.conftest import frames, picture
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 
 def pixels(folder):
     return np.stack([picture(path) for path in sorted(folder.glob("*.png"))])

@@ -9,6 +9,8 @@ import glow_tf
 from glow_tf.commands import main
 from tests.commands.conftest import picture
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 
 def tiles(path, scale=1, side=8):
     """[rows, columns, side, side, C] of a grid."""
