@@ -140,19 +140,10 @@ def _labels(
             raise DataError(f"There is no attribute {label_attribute!r}; there are: {there}.")
         column = rows_of(attributes, root, names)[:, attributes.names.index(label_attribute)]
         return (f"not {label_attribute}", label_attribute), (column > 0).astype(np.int32)
-    found = None
-    if labels != "none":
-        below = [name.split("/", 1)[1] for name in names] if told_by == "folders" else names
-        found = folder_classes(below)
-    if found is None:
-        if labels == "folders":
-            raise DataError(
-                f"labels='folders', but the images in {printable(root)} do not lie in two or more sub-folders."
-            )
-        return None, np.zeros(len(names), np.int32)
-    class_names = tuple(sorted(set(found)))
-    number_of = {name: number for number, name in enumerate(class_names)}
-    return class_names, np.asarray([number_of[name] for name in found], np.int32)
+    found = None if labels == "none" else folder_classes(names, told_by)
+    if found is None and labels == "folders":
+        raise DataError(f"labels='folders', but the images in {printable(root)} do not lie in two or more sub-folders.")
+    return found or (None, np.zeros(len(names), np.int32))
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -147,18 +147,27 @@ def _places(names: Sequence[str]) -> np.ndarray:
     return np.frombuffer(digests, ">u8") / 2**64
 
 
-def folder_classes(names: Sequence[str]) -> list[str] | None:
-    """The class of every file: its first folder below those that all files share.
+def folder_classes(names: Sequence[str], told_by: str) -> tuple[tuple[str, ...], np.ndarray] | None:
+    """The class of every file: its first folder below those that all files share, and that tell the splits apart.
+
+    Args:
+      names: relative names.
+      told_by: how training and test files were told apart, as `split_files` says.
 
     Returns:
-      A folder name for each file; None if there are fewer than two of them, or a file lies beside
+      The names of the classes and int32 [len(names)]; None if there are fewer than two folders, or a file lies beside
       them.
     """
     folders = [name.rpartition("/")[0] for name in names]
+    if told_by == "folders":
+        folders = [folder.partition("/")[2] for folder in folders]
     parts = {folder: folder.split("/") if folder else [] for folder in set(folders)}
     depth = 0
     while all(len(p) > depth for p in parts.values()) and len({p[depth] for p in parts.values()}) == 1:
         depth += 1
     if any(len(p) <= depth for p in parts.values()):
         return None
-    return [parts[folder][depth] for folder in folders]
+    found = [parts[folder][depth] for folder in folders]
+    class_names = tuple(sorted(set(found)))
+    number_of = {name: number for number, name in enumerate(class_names)}
+    return class_names, np.asarray([number_of[name] for name in found], np.int32)

@@ -21,7 +21,7 @@ from glow_tf.commands.arguments import Parser, version
 from glow_tf.config import CONTEXTS, ConfigError, GlowConfig
 from glow_tf.runtime import keep_freed_memory, launched_by_horovod, prepare_gpus
 from glow_tf.training.config import OPENAI, TrainConfig, TrainError
-from glow_tf.training.logdir import check_claim, read_config, read_config_file
+from glow_tf.training.logdir import check_claim, read_config, read_config_file, read_run
 from glow_tf.training.presets import PRESETS, preset
 
 HELP = "train a model"
@@ -167,12 +167,12 @@ def _resolve(given: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
     name, file = given.pop("preset", None), given.pop("config", None)
     train = {field.name: given.get(field.name, field.default) for field in dataclasses.fields(TrainConfig)}
     base: dict[str, Any] = {}
-    run = read_config(Path(train["logdir"])) if train["resume"] else None
+    run = read_run(Path(train["logdir"])) if train["resume"] else None
     if file is not None and train["resume"]:
         raise TrainError("--config starts a new run and --resume resumes one; give one of them")
     if file is not None:
         base = _settings(read_config_file(file))
-    elif run is not None and not run["train"].get("dry_run"):
+    elif run is not None:
         base = _settings(run)
     elif train["inference"]:
         base = _settings(read_config(Path(train["restore_path"])) or {})

@@ -59,60 +59,59 @@ def _read(path: Path) -> dict[str, Any]:
     raise TrainError(f"{path} is not the configuration of a run")
 
 
-def recorded_memory(logdir: Path, config: TrainConfig) -> str | None:
-    """What the run in `logdir` keeps for the gradient, where it was asked for the same; None where there is none."""
+def read_run(logdir: Path) -> dict[str, Any] | None:
+    """The configuration of the run in `logdir` that can be resumed; None where there is none, or a dry run's remains.
+
+    Raises:
+      TrainError: as `read_config`.
+    """
     held = read_config(logdir)
-    if held is None or held["train"].get("dry_run") or held["train"].get("memory") != config.memory:
-        return None
-    return held.get("memory")
+    return None if held is None or held["train"].get("dry_run") else held
 
 
-def changed_data(logdir: Path, config: Mapping[str, Any]) -> str:
-    """What to say where the run in `logdir` had another number of training images; "" where it had as many, or none."""
-    held = read_config(logdir)
-    before, now = (held or {}).get(TRAINING_IMAGES), config[TRAINING_IMAGES]
-    if held is None or held["train"].get("dry_run") or before in (None, now):
+def changed_data(held: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """What to say where a run that is resumed had another number of training images; "" where it had as many."""
+    before, now = held.get(TRAINING_IMAGES), config[TRAINING_IMAGES]
+    if before in (None, now):
         return ""
     return f"{now} training images, {before} when the run last started, so what follows has them in another order"
 
 
-def check_claim(logdir: Path, config: Mapping[str, Any], *, resume: bool) -> bool:
-    """Whether `logdir` holds a run that this configuration resumes; see `claim`."""
-    held = read_config(logdir)
-    if held is None or held["train"].get("dry_run"):
-        return False
+def check_claim(logdir: Path, config: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
+    """The configuration of the run in `logdir`, which this one resumes; None where it holds none.
+
+    Args:
+      logdir: the folder.
+      config: JSON values, with "model" and "train".
+      resume: resume the run that is there.
+
+    Raises:
+      TrainError: the folder holds another run; with `resume`, the differences are named.
+    """
+    held = read_run(logdir)
+    if held is None:
+        return None
     if not resume:
         raise TrainError(f"logdir {logdir} holds a run already; --resume resumes it, --logdir names another folder")
     if found := differences(held, config):
         raise TrainError(
             f"logdir {logdir} holds a run with other settings, so it cannot be resumed: {'; '.join(found)}"
         )
-    return True
+    return held
 
 
-def claim(logdir: Path, config: Mapping[str, Any], *, resume: bool) -> bool:
-    """Makes `logdir` the folder of this run, and writes config.json.
+def claim(logdir: Path, config: Mapping[str, Any], *, resuming: bool) -> None:
+    """Makes `logdir`, where there is nothing against it (`check_claim`), the folder of this run; writes config.json.
 
-    Args:
-      logdir: the folder; made where there is none. What a dry run left in it is removed.
-      config: JSON values, with "model" and "train".
-      resume: resume the run that is there.
-
-    Returns:
-      Whether there is a run to resume.
-
-    Raises:
-      TrainError: the folder holds another run; with `resume`, the differences are named.
+    Unless a run is resumed, what a dry run left in the folder is removed.
     """
-    resuming = check_claim(logdir, config, resume=resume)
     with storage_errors(logdir):
-        if not resuming and read_config(logdir) is not None:  # of a dry run
+        if not resuming and read_config(logdir) is not None:
             _remove_outputs(logdir)
         (logdir / EXIT_FILE).unlink(missing_ok=True)
         for leftover in logdir.glob(f"{WRITING}*"):
             leftover.unlink()
     write_text(logdir / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
-    return resuming
 
 
 def end(logdir: Path, exit_code: int) -> None:

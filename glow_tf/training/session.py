@@ -99,19 +99,23 @@ def _run(model: GlowConfig, config: TrainConfig, data: Any, workers: Workers, si
             continuing, room = elastic.trainer is not None, setup.least_room(workers)
 
             def claim() -> tuple[str, bool]:
-                folders.check_claim(logdir, settings, resume=resume or continuing)
+                held_run = folders.check_claim(logdir, settings, resume=resume or continuing)
                 if elastic.trainer is not None:  # its own memory would count as taken by others
                     settings["memory"] = spelled(elastic.trainer.glow.memory)
                 else:
-                    recorded = folders.recorded_memory(logdir, config) if resume else None
-                    if resume and (changed := folders.changed_data(logdir, settings)):
-                        print(f"warning: {data.name}: {changed}", flush=True)
+                    recorded = None
+                    if held_run is not None:
+                        if held_run["train"].get("memory") == config.memory:  # it was asked for the same
+                            recorded = held_run.get("memory")
+                        if changed := folders.changed_data(held_run, settings):
+                            print(f"warning: {data.name}: {changed}", flush=True)
                     choice = setup.choose_memory(model, config, workers, room, recorded)
                     print(choice.line, flush=True)
                     if choice.warning:
                         print(f"warning: {choice.warning}", flush=True)
                     settings["memory"] = spelled(choice.memory)
-                return settings["memory"], folders.claim(logdir, settings, resume=resume or continuing)
+                folders.claim(logdir, settings, resuming=held_run is not None)
+                return settings["memory"], held_run is not None
 
             memory, resuming = workers.on_chief(claim)
             resume = True  # another attempt finds the folder claimed by this one

@@ -31,14 +31,10 @@ class Images(Reader):
         names = find_images(self._root)
         train, test, told_by = split_files(names, _TEST_FRACTION)
         used = [*train, *test]
-        below = [name.split("/", 1)[1] for name in used] if told_by == "folders" else used
-        classes = folder_classes(below) or [""] * len(used)
-        numbers = {name: number for number, name in enumerate(sorted(set(classes)))}
+        _, labels = folder_classes(used, told_by) or ((), np.zeros(len(used), np.int32))
         attributes = find_attributes(self._root, "", names)
         values = [()] * len(used) if attributes is None else rows_of(attributes, self._root, used).tolist()
-        items: list[Any] = [
-            (name, numbers[kind], tuple(row)) for name, kind, row in zip(used, classes, values, strict=True)
-        ]
+        items = [(name, y, tuple(row)) for name, y, row in zip(used, labels.tolist(), values, strict=True)]
         self.items = {"train": items[: len(train)], "validation": items[len(train) :]}
 
     def read(self, item: Any) -> Picture:
