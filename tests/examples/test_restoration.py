@@ -8,9 +8,11 @@ from PIL import Image
 
 from glow_tf.examples.restoration import main, restore
 from tests.commands.conftest import make_run
+from tests.eagerly import eagerly
 from tests.random_weights import random_glow, random_images
 
 
+@eagerly()
 def test_rows_and_figures():
     glow = random_glow(image_size=8, context="grayscale")
     x = random_images(glow.config, 2)

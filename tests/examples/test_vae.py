@@ -62,12 +62,14 @@ def test_the_posterior_is_a_density_that_depends_on_the_image(x):
 @pytest.mark.parametrize("depths", [(1, 0), (0, 1)])
 def test_training_raises_the_elbo(x, depths):
     vae = VAE(depths[0], width=4, posterior_depth=depths[1])
-    before = elbo_of(vae, x, draws=2)
+    with eagerly():
+        before = elbo_of(vae, x, draws=2)
     train(vae, x, steps=30, batch=16, seed=0)
     assert elbo_of(vae, x, draws=2) > before + 20
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config")  # tf.data is traced nevertheless
 @eagerly()
 def test_command(tmp_path, capsys):
     out = tmp_path / "figures.json"

@@ -97,10 +97,13 @@ def compiled_calls_before(graph, tensor):
     return [op for op in compiled_calls(graph) if op in seen]
 
 
-@pytest.fixture(scope="module", params=[{"ycond": True, "n_y": 3, "weight_y": 0.1}, {"lu_decomposed": True}])
+CALLED: list[dict[str, Any]] = [{"ycond": True, "n_y": 3, "weight_y": 0.1}, {"lu_decomposed": True, "n_levels": 1}]
+
+
+@pytest.fixture(scope="module", params=CALLED)
 def callers(request):
     """A model with its images, labels and noise."""
-    glow = random_glow(**SMALL, **request.param)
+    glow = random_glow(**SMALL | request.param)
     return glow, *(f(glow.config, 2) for f in (random_images, label_of, noise_for))
 
 
