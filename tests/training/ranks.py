@@ -5,6 +5,7 @@ Also imported there, for the same steps in one process.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,19 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import glow_tf
 from glow_tf.training import TrainConfig, Trainer, setup
 from glow_tf.training import workers as distributed
+from tests.eagerly import eagerly
 from tests.training.common import MODEL
 
 BATCH = 8
-RUNS: dict[str, tuple[int, dict[str, Any]]] = {  # steps and settings
+# Steps and settings. Tracing a step takes much longer than taking one, so not all are traced.
+RUNS: dict[str, tuple[int, dict[str, Any]]] = {
     "adamax": (20, {}),
     "adam": (1, {"optimizer": "adam"}),
     "adam2": (1, {"optimizer": "adam2"}),
     "adam2 fp16": (1, {"optimizer": "adam2", "compression": "fp16"}),
     "context": (5, {"context": "downsampled:4"}),
 }
+UNTRACED = ("adam", "adam2")
 
 
 class Images:
@@ -55,7 +59,8 @@ def start(workers: distributed.Workers, context: str = "none", **settings: Any) 
     )
     variables = glow.named_variables()
     if context not in _initial:
-        setup.initialize(glow, config, Images(), workers)
+        with eagerly():
+            setup.initialize(glow, config, Images(), workers)
         _initial[context] = {name: np.array(variable) for name, variable in variables.items()}
     for name, value in _initial[context].items():
         variables[name].assign(value)
@@ -68,8 +73,9 @@ def take_steps(name: str, workers: distributed.Workers) -> dict[str, np.ndarray]
     trainer, losses = start(workers, **settings), []
     batch = BATCH // workers.size
     mine = slice(workers.rank * batch, (workers.rank + 1) * batch)
-    for x, noise in zip(Images.x[:steps], Images.noise[:steps], strict=True):
-        losses.append(trainer.step(x[mine], Images.y[mine], noise=noise[mine])["loss"])
+    with eagerly() if name in UNTRACED else contextlib.nullcontext():
+        for x, noise in zip(Images.x[:steps], Images.noise[:steps], strict=True):
+            losses.append(trainer.step(x[mine], Images.y[mine], noise=noise[mine])["loss"])
     assert trainer.state.n_processed == trainer.state.n_images == steps * BATCH
     groups = {
         "weights": trainer.glow.named_variables(),

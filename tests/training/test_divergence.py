@@ -17,6 +17,7 @@ from glow_tf.training import Trainer, TrainError, diagnosis, train
 from glow_tf.training.checkpoints import CheckpointManager
 from glow_tf.training.diagnosis import DivergedError
 from glow_tf.training.state import TrainState
+from tests.eagerly import eagerly
 from tests.training.common import MODEL, TRAIN
 
 X = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
@@ -25,7 +26,8 @@ Y = np.zeros(4, np.int32)
 
 def trainer(**changes):
     glow = glow_tf.Glow({**MODEL, "channels": 1}, memory="store")
-    glow.initialize(X, Y, np.zeros(X.shape, np.float32))
+    with eagerly():
+        glow.initialize(X, Y, np.zeros(X.shape, np.float32))
     return Trainer(glow, {"n_train": 4, "n_batch_train": 4, "epochs_warmup": 0, **changes})
 
 
@@ -60,20 +62,20 @@ def test_a_step_that_is_not_finite_changes_nothing(skipping):
 
 
 def test_stop_holds_the_weights_until_told_otherwise():
-    stopping = trainer()
-    assert stopping.step(X, Y)["condition"] == pytest.approx(1, abs=1e-4)  # rotations
+    stopping, fine = trainer(), np.zeros(X.shape, np.float32)  # given every time, so that the step is traced once
+    assert stopping.step(X, Y, noise=fine)["condition"] == pytest.approx(1, abs=1e-4)  # rotations
     before = everything(stopping)
     noise = np.full(X.shape, np.inf, np.float32)
     with pytest.raises(DivergedError, match="the loss is"):
         stopping.step(X, Y, noise=noise)
-    stopping.dispatch(X, Y)  # as the loop does before it has read the numbers
+    stopping.dispatch(X, Y, noise=fine)  # as the loop does before it has read the numbers
     assert_untouched(stopping, before)
     stopping.resume_at(stopping.state)
-    assert stopping.step(X, Y)["step_ok"] == 1
+    assert stopping.step(X, Y, noise=fine)["step_ok"] == 1
     nearly_singular(stopping.glow.levels[0].step.permutation)
     before = everything(stopping)
     with pytest.raises(DivergedError, match="condition number of a 1x1 convolution"):
-        stopping.step(X, Y)
+        stopping.step(X, Y, noise=fine)
     assert_untouched(stopping, before)
 
 
@@ -125,6 +127,7 @@ def test_the_first_fault_is_named(harm, finding):
 
 
 @pytest.mark.slow
+@eagerly()
 def test_clipping_scales_the_gradient():
     plain, clipped = (trainer(clip_grad_norm=c) for c in (0.0, 0.5))
     norms = [t.step(X, Y, lr=0.0)["grad_norm"] for t in (plain, clipped)]
@@ -145,7 +148,7 @@ def test_stop_saves_nothing_bad_and_says_where_and_what_to_try(tmp_path):
 
 
 @pytest.mark.slow
-def test_rollback_goes_back_more_slowly_until_it_works(tmp_path, capsys):
+def test_rollback_goes_back_more_slowly_until_it_works(tmp_path, capsys, undrawn):
     settings = {**TRAIN, "logdir": str(tmp_path), "lr": 30.0, "epochs_warmup": 0, "on_nan": "rollback"}
     settings |= {"epochs": 1, "epochs_full_valid": 1}
     assert train(MODEL, settings).steps == 4
@@ -164,6 +167,7 @@ def test_rollback_goes_back_more_slowly_until_it_works(tmp_path, capsys):
         train(MODEL, {**settings, "clip_grad_norm": 1.0, "resume": True})
 
 
+@eagerly()
 def test_a_checkpoint_that_diverged_twice_is_not_returned_to(tmp_path):
     t = trainer(on_nan="rollback")
     said: list[str] = []
@@ -185,6 +189,7 @@ def test_a_checkpoint_that_diverged_twice_is_not_returned_to(tmp_path):
     assert t.state.step == 2 and len(said) == 1
 
 
+@eagerly()
 def test_the_only_undamaged_checkpoint_is_not_set_aside(tmp_path):
     t = trainer(on_nan="rollback")
     manager = CheckpointManager(t, tmp_path)
@@ -227,7 +232,7 @@ class Poisoned:
         return batches.enumerate(start).map(harm)
 
 
-def test_skip_leaves_the_bad_batch_out_and_goes_on(tmp_path, capsys):
+def test_skip_leaves_the_bad_batch_out_and_goes_on(tmp_path, capsys, undrawn):
     settings = {**TRAIN, "logdir": str(tmp_path), "on_nan": "skip", "checkpoint_steps": 1, "epochs": 2}
     result = train(MODEL, settings, Poisoned(data_loaders.load("digits", n_test=70)))
     assert "step 3 skipped: the loss is nan" in capsys.readouterr().out

@@ -8,6 +8,7 @@ import pytest
 import glow_tf
 from glow_tf.config import ConfigError
 from glow_tf.training import TrainConfig, Trainer
+from tests.eagerly import eagerly
 from tests.training.common import MODEL
 
 CONFIG = glow_tf.GlowConfig(**MODEL, channels=1)
@@ -17,7 +18,8 @@ Y = np.zeros(4, np.int32)
 
 def trainer_of(**settings):
     glow = glow_tf.Glow(CONFIG, seed=3)
-    glow.initialize(X, noise=glow.draw_noise(X.shape, [0, 0]))
+    with eagerly():
+        glow.initialize(X, noise=glow.draw_noise(X.shape, [0, 0]))
     settings = {"n_train": 8, "n_batch_train": 4, "epochs_warmup": 2, "anchor_size": 8} | settings
     return Trainer(glow, settings)
 
@@ -47,12 +49,14 @@ def test_schedule_and_average():
     assert (trainer.state.step, trainer.state.n_processed, trainer.state.n_images) == (3, 12, 12)
 
 
+@eagerly()
 def test_noise_depends_on_seed_and_step_alone():
     losses = [[trainer.step(X, Y, lr=0.0)["loss"] for _ in range(2)] for trainer in (trainer_of(), trainer_of())]
     assert losses[0] == losses[1] and losses[0][0] != losses[0][1]
     assert trainer_of(seed=1).step(X, Y, lr=0.0)["loss"] != losses[0][0]
 
 
+@eagerly()
 def test_averaged_exchanges_and_restores():
     trainer = trainer_of()
     trainer.step(X, Y, lr=0.1)
@@ -69,6 +73,7 @@ def test_averaged_exchanges_and_restores():
         np.testing.assert_array_equal(weights(trainer)[name], mine[name])
 
 
+@eagerly()
 def test_average_starts_after_a_later_initialisation():
     glow = glow_tf.Glow(CONFIG)
     trainer = Trainer(glow, {"train_its": 5})

@@ -14,6 +14,7 @@ from glow_tf.training import Trainer, workers
 from glow_tf.training.checkpoints import ElasticState
 from glow_tf.training.config import TrainError
 from glow_tf.training.workers import HorovodWorkers, WorkerLostError
+from tests.eagerly import eagerly
 from tests.random_weights import random_glow, random_images
 from tests.training.jobs import needs_horovod
 
@@ -100,6 +101,7 @@ def no_room(**tensors):
     raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
 
+@eagerly()
 @pytest.mark.parametrize(
     ("spare", "copy", "on_gpu"), [(10**9, tf.raw_ops.DeepCopy, True), (0, no_room, False), (10**9, no_room, False)]
 )
