@@ -56,19 +56,14 @@ class ArraySource:
             raise ValueError(f"images must be uint8 [N, H, W, C], got {images.dtype} {list(images.shape)}")
         if labels.shape != images.shape[:1]:
             raise ValueError(f"{images.shape[0]} images but labels of shape {list(labels.shape)}")
-        self._labels = labels.astype(np.int32)
+        self.labels = labels.astype(np.int32)
         height, width, channels = images.shape[1:]
         self.image_shape = (height, width, channels)
         with tf.device("CPU:0"):  # the input pipeline runs there
-            self._images, self._label_tensor = tf.constant(images), tf.constant(self._labels)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """See Source."""
-        return self._labels
+            self._images, self._label_tensor = tf.constant(images), tf.constant(self.labels)
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def images(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """See Source."""

@@ -8,7 +8,7 @@ import tensorflow as tf
 from data_loaders import sampling
 from data_loaders.dataset import DataSet, without_sharding
 from data_loaders.tfrecords.order import BLOCK_BYTES, WindowedShuffle, stretches
-from data_loaders.tfrecords.source import Pieces, RecordSource
+from data_loaders.tfrecords.source import RecordSource
 
 _CROP_STREAM = 0x2C9277B5
 _TEST_CROPS = 0  # the seed of the crops of a data set that is gone through in order
@@ -48,8 +48,7 @@ class RecordDataSet(DataSet):
         source = self._sources[split]
 
         def places(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, ...]:
-            first, counts = stretches(source.index, int(low), int(high), max(1, int(high - low)))
-            return source.places(Pieces(first, counts, np.zeros(0, np.int64)))
+            return source.places(*stretches(source.index, int(low), int(high), max(1, int(high - low))))
 
         def batch(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             kinds = (tf.int64, tf.int64, tf.int64, tf.string)
@@ -80,8 +79,8 @@ class RecordDataSet(DataSet):
         window, skip = order.find(start)
 
         def places(window: np.ndarray) -> tuple[np.ndarray, ...]:
-            pieces = order.pieces(int(window))
-            return (*source.places(pieces), pieces.order)
+            first, count, arranged = order.pieces(int(window))
+            return (*source.places(first, count), arranged)
 
         def read(window: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             kinds = (tf.int64, tf.int64, tf.int64, tf.string, tf.int64)

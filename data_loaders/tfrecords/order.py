@@ -8,8 +8,6 @@ is resumed reads one window, and not what came before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from data_loaders.sampling import permutation
@@ -21,21 +19,6 @@ WINDOW_BYTES = 2**26
 # Separate streams of random numbers under one seed.
 _BLOCK_STREAM = 0x5851F42D
 _RECORD_STREAM = 0x14057B7E
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """Stretches of records that lie together in a file, to be read one after the other.
-
-    Attributes:
-      first: int64 [m], the number of the first record of each.
-      count: int64 [m], how many records.
-      order: int64 [sum of count], how to arrange them then.
-    """
-
-    first: np.ndarray
-    count: np.ndarray
-    order: np.ndarray
 
 
 def stretches(index: RecordIndex, low: int, high: int, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,13 +64,17 @@ class WindowedShuffle:
         window = int(np.searchsorted(ends, place, side="right"))
         return epoch * self.windows + window, place - (int(ends[window - 1]) if window else 0)
 
-    def pieces(self, window: int) -> Pieces:
-        """What to read for a window, and the order of its records."""
+    def pieces(self, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What to read for a window, one after the other, and how to arrange it then.
+
+        Returns:
+          The first record of each piece, int64 [m]; how many it has, int64 [m]; the order of all, int64 [sum of these].
+        """
         epoch, place = divmod(window, self.windows)
         # In a window blocks are read in the order of the files; what comes of it is shuffled anyway.
         blocks = np.sort(self._blocks(epoch)[place * self._per_window :][: self._per_window])
         count = self._counts[blocks]
-        return Pieces(self._first[blocks], count, permutation(int(count.sum()), self._seed ^ _RECORD_STREAM, window))
+        return self._first[blocks], count, permutation(int(count.sum()), self._seed ^ _RECORD_STREAM, window)
 
     def _blocks(self, epoch: int) -> np.ndarray:
         return permutation(len(self._first), self._seed ^ _BLOCK_STREAM, epoch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 
@@ -13,7 +14,7 @@ from data_loaders.text import printable
 from data_loaders.tfrecords.examples import Form, parse
 from data_loaders.tfrecords.framing import open_at, read_record
 from data_loaders.tfrecords.index import RecordIndex
-from data_loaders.tfrecords.order import BLOCK_BYTES, Pieces
+from data_loaders.tfrecords.order import BLOCK_BYTES
 
 _NAMED = 20  # damaged records that are named one by one
 
@@ -32,8 +33,6 @@ class RecordSource:
     def __init__(self, index: RecordIndex, form: Form, *, record_bytes: int, skip_corrupt: bool, readers: int) -> None:
         self.index, self.form, self.image_shape, self.record_bytes = index, form, form.shape, record_bytes
         self._skip, self._readers = skip_corrupt, readers
-        self._labels: np.ndarray | None = None
-        self._attributes: np.ndarray | None = None
         self._damaged: set[int] = set()
 
     def __len__(self) -> int:
@@ -47,16 +46,12 @@ class RecordSource:
     @property
     def labels(self) -> np.ndarray:
         """int32 [n]. The first use reads all records."""
-        self._read_all()
-        assert self._labels is not None
-        return self._labels
+        return self._all[0]
 
     @property
     def attributes(self) -> np.ndarray:
         """int8 [n, A] of -1 and 1. The first use reads all records."""
-        self._read_all()
-        assert self._attributes is not None
-        return self._attributes
+        return self._all[1]
 
     def read(
         self, first: tf.Tensor, count: tf.Tensor, offset: tf.Tensor, path: tf.Tensor
@@ -88,17 +83,17 @@ class RecordSource:
         numbers, data = records.concatenate(last).batch(total + 1).get_single_element()
         return numbers[:total], data[:total]
 
-    def places(self, pieces: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The arguments of `read`.
+    def places(self, first: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The arguments of `read` for stretches: the first record and the number of each, int64 [m] both.
 
         Raises:
           DataError: a file is gone, or has another size than when the data set was loaded.
         """
-        files = np.searchsorted(self.index.starts, pieces.first, side="right") - 1
+        files = np.searchsorted(self.index.starts, first, side="right") - 1
         for f in set(files.tolist()):
             self._check_file(f)
         paths = np.asarray([os.fsencode(self.index.paths[f]) for f in files], object)
-        return pieces.first, pieces.count, self.index.offsets[pieces.first], paths
+        return first, count, self.index.offsets[first], paths
 
     def _check_file(self, f: int) -> None:
         """TensorFlow would try for ever to open a file that is not there, since errors are passed over."""
@@ -158,19 +153,17 @@ class RecordSource:
             if len(self._damaged) <= _NAMED:
                 warnings.warn(f"skipped: {problem} ({self.skipped} so far)", stacklevel=2)
 
-    def _read_all(self) -> None:
-        if self._labels is not None:
-            return
+    @functools.cached_property
+    def _all(self) -> tuple[np.ndarray, np.ndarray]:
         labels, attributes = [], []
         for f in range(len(self.index.paths)):
             low, high = (int(self.index.starts[i]) for i in (f, f + 1))
             if low == high:
                 continue
-            arguments = self.places(Pieces(np.asarray([low]), np.asarray([high - low]), np.zeros(0)))
+            arguments = self.places(np.asarray([low]), np.asarray([high - low]))
             numbers, records = self.read(*map(tf.constant, arguments))
             for number, record in zip(numbers.numpy(), records.numpy(), strict=True):
                 example = parse(self._good(int(number), record))
                 labels.append(example.label)
                 attributes.append(np.where(example.attributes[: self.form.attributes] > 0, 1, -1))
-        self._labels = np.asarray(labels, np.int32)
-        self._attributes = np.asarray(attributes, np.int8).reshape(len(labels), self.form.attributes)
+        return np.asarray(labels, np.int32), np.asarray(attributes, np.int8).reshape(len(labels), self.form.attributes)

@@ -94,20 +94,15 @@ def main(argv: list[str] | None = None) -> int:
         except (ValueError, OSError) as error:
             return _fail(_one_line(error))
         except Exception as error:
-            if _is_exhausted(error):
-                return _fail("the device has not enough memory; ask for less at a time (--batch, --n)")
-            raise
+            if type(error).__name__ != "ResourceExhaustedError":  # of TensorFlow, which may not be there
+                raise
+            return _fail("the device has not enough memory; ask for less at a time (--batch, --n)")
     return 0
 
 
 def _fail(message: str) -> int:
     print(f"{PROGRAM}: error: {message}", file=sys.stderr)
     return 2
-
-
-def _is_exhausted(error: Exception) -> bool:
-    tf = sys.modules.get("tensorflow")
-    return tf is not None and isinstance(error, tf.errors.ResourceExhaustedError)
 
 
 def _one_line(error: Exception) -> str:

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glow_tf.commands import outputs
 from glow_tf.commands.arguments import CommandError, check_out, whole_number
 from glow_tf.commands.data import add_data, check_data, load_data
 from glow_tf.commands.folders import ModelLocation
 from glow_tf.config import GlowConfig
+from glow_tf.images import enlargement_for
 
 _OF_DATA = re.compile(r"(train|test):(\d{1,9})(?:-(\d{1,9}))?")
 _MOST_OF_DATA = 100_000
@@ -54,7 +54,7 @@ def check_pictures(args: argparse.Namespace, endings: Sequence[str]) -> None:
       CommandError: something is not there, or cannot be written.
     """
     check_images(args, args.location)
-    args.scale = outputs.scale_for(args.scale, args.location.config.height, args.location.config.image_width)
+    args.scale = args.scale or enlargement_for(args.location.config.height, args.location.config.image_width)
     for path in args.out if isinstance(args.out, list) else [args.out]:
         check_out(path, endings)
 

@@ -49,8 +49,3 @@ def write_rows(
             images.save_gif(frames, path, seconds=seconds, times=scale)
         else:
             write_raster(path, pictures.reshape(-1, *pictures.shape[2:]), columns, scale)
-
-
-def scale_for(scale: int | None, height: int, width: int) -> int:
-    """The enlargement that was asked for, or what brings tiny images to 32 pixels."""
-    return scale or images.enlargement_for(height, width)

@@ -36,6 +36,7 @@ from glow_tf.commands.arguments import (
 )
 from glow_tf.commands.contexts import check_pictures_given, read_contexts
 from glow_tf.commands.image_arguments import add_images, check_images, expand
+from glow_tf.images import enlargement_for
 
 HELP = "draws samples into one PNG, or into a folder of them"
 _CHUNK = 1000  # latents of a folder's images that are drawn at once, whatever --batch is
@@ -79,7 +80,7 @@ def check(args: argparse.Namespace) -> None:
         _check_folder(args)
         return
     args.columns = args.n if several else args.columns or math.ceil(math.sqrt(args.n))
-    args.scale = outputs.scale_for(args.scale, config.height, config.image_width)
+    args.scale = args.scale or enlargement_for(config.height, config.image_width)
     outputs.check_pixels(args.n * len(args.temperature), config.height, config.image_width, args.scale)
     check_out(args.out, [".png"])
 
@@ -92,7 +93,7 @@ def _check_context(args: argparse.Namespace) -> None:
     args.images = args.context
     check_images(args, args.location)
     height, width = args.location.config.image_shape[:2]
-    args.scale = outputs.scale_for(args.scale, height, width)
+    args.scale = args.scale or enlargement_for(height, width)
     outputs.check_pixels((args.n + 1) * len(expand(args)) * len(args.temperature), height, width, args.scale)
     check_out(args.out, [".png"])
 

@@ -27,8 +27,9 @@ from glow_tf.commands.arguments import MAX_SEED, check_out, number, whole_number
 from glow_tf.commands.data import check_data, load_data
 from glow_tf.commands.folders import ModelLocation, find_model
 from glow_tf.commands.models import open_model
-from glow_tf.commands.outputs import scale_for, write_raster
+from glow_tf.commands.outputs import write_raster
 from glow_tf.flow.contexts import picture_of
+from glow_tf.images import enlargement_for
 from glow_tf.interface import ImageModel
 
 
@@ -43,7 +44,8 @@ def restore(
     rows = np.stack([x, np.asarray(picture_of(glow.config, context)), *drawn])
     shades = rows / 255.0
     noise = np.random.default_rng(seed).random(x.shape, np.float32) / np.float32(glow.config.n_bins)
-    bits = {name: glow.bits_per_dim(x, None, noise, c) for name, c in (("own", context), ("another", _other(context)))}
+    others = tf.roll(context, 1, 0)
+    bits = {name: glow.bits_per_dim(x, None, noise, c) for name, c in (("own", context), ("another", others))}
     again = np.stack([glow.context_of(answer) for answer in drawn])
     return rows, {
         "bits/dim given its own context": float(np.mean(bits["own"])),
@@ -53,10 +55,6 @@ def restore(
         "error of what was given": _root_mean_square(shades[1] - shades[0]),
         "spread of the answers": _root_mean_square(shades[2:].std(0)),
     }
-
-
-def _other(context: tf.Tensor) -> tf.Tensor:
-    return tf.roll(context, 1, 0)
 
 
 def _root_mean_square(x: np.ndarray) -> float:
@@ -76,7 +74,7 @@ def check(args: argparse.Namespace) -> ModelLocation:
         )
     check_out(args.out, [".png"])
     args.data = check_data(args, location)
-    args.scale = scale_for(None, location.config.height, location.config.image_width)
+    args.scale = enlargement_for(location.config.height, location.config.image_width)
     return location
 
 

@@ -27,7 +27,7 @@ def runs(study: Study) -> dict[str, Run]:
     own = {"small": {"n_bits_x": 8}}.get(study.scale, {})
     model = own if study.scale == "paper" else {**own, "flow_coupling": "affine"}
     train = {"tiny": {"polyak_epochs": 2}, "small": {"polyak_epochs": 2}, "paper": {"epochs": 1000}}[study.scale]
-    return {"model": study.run(named=study.preset, model=model, train={**train, "polyak": True})}
+    return {"model": study.run(named=study.args.preset or "cifar10", model=model, train={**train, "polyak": True})}
 
 
 def conclude(study: Study) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class Study:
       data: the DataSet; None where the experiment needs none.
       ends: what paths through the latents start from: images or samples.
       given: the trained run that takes the place of a training, or None.
+      args: of the command line.
       runs: the trainings by name.
     """
 
@@ -75,7 +76,7 @@ class Study:
         self.given = args.model
         self.module = experiments.find(args.name)
         self.data: Any = None
-        self._args = args
+        self.args = args
         self.runs: dict[str, Run] = {}
         self.command = f"python -m glow_tf.experiments {shlex.join(sys.argv[1:])}"
 
@@ -111,28 +112,23 @@ class Study:
             train_fields |= {"epochs_full_sample": 10**6}  # the eight grids are train.py's; here the end is enough
         problem, folder = self._problem()
         train_fields |= {"problem": problem, "image_dir" if problem == "folder" else "data_dir": folder}
-        train_fields |= {"precision": self._args.precision, "resume": True}
-        if self._args.epochs:
-            train_fields["epochs"] = self._args.epochs
+        train_fields |= {"precision": self.args.precision, "resume": True}
+        if self.args.epochs:
+            train_fields["epochs"] = self.args.epochs
         return Run(model_fields, train_fields)
-
-    @property
-    def preset(self) -> str:
-        """The preset that `likelihood` was asked for."""
-        return self._args.preset or "cifar10"
 
     def _problem(self) -> tuple[str, str]:
         """Name of the data set, and its folder ("": the data set's default)."""
-        if self._args.image_dir is not None:
-            return "folder", str(self._args.image_dir)
-        return self.module.PROBLEMS[self.scale], str(self._args.data_dir or "")
+        if self.args.image_dir is not None:
+            return "folder", str(self.args.image_dir)
+        return self.module.PROBLEMS[self.scale], str(self.args.data_dir or "")
 
     # Checks
 
     def _load_data(self) -> None:
         if not self.module.PROBLEMS:
             return
-        if self.given is not None and self._args.image_dir is None and self._args.data_dir is None:
+        if self.given is not None and self.args.image_dir is None and self.args.data_dir is None:
             from glow_tf.commands.data import load_data  # the run's own data
 
             found = find_model(self.given)
@@ -219,15 +215,12 @@ class Study:
         found = self.module.conclude(self)
         results.write(self, found)
 
-    def model_folder(self) -> Path:
-        """Of the one model of the study: --model, or what was trained."""
-        return self.given or self.folder(next(iter(self.runs)))
-
     def model(self, name: str = "", weights: str | None = None) -> Any:
-        """The trained model of a run, or that of --model; weights: as --weights of the commands."""
+        """The trained model of a run, or the one of the study, if need be --model's; weights: as of the commands."""
         from glow_tf.commands.models import open_model
 
-        return open_model(find_model(self.folder(name) if name else self.model_folder()), weights).glow
+        folder = self.folder(name) if name else self.given or self.folder(next(iter(self.runs)))
+        return open_model(find_model(folder), weights).glow
 
     def picture(self) -> Path:
         """Where the picture goes."""

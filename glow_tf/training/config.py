@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from glow_tf.config import ConfigError
+from glow_tf.config import ConfigError, GlowConfig
 from glow_tf.flow.memory import AUTO, parse_memory
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
@@ -167,9 +167,9 @@ class TrainConfig:
             raise ConfigError(f"unknown training settings: {', '.join(unknown)}")
         return cls(**values)
 
-    def local_batch(self, n_batch: int, height: int, width: int) -> int:
-        """Images per worker at this image size for a batch size that is meant at the anchor size."""
-        return max(1, n_batch * self.anchor_size**2 // (height * width))
+    def local_batch(self, n_batch: int, model: GlowConfig) -> int:
+        """Images of this model per worker for a batch size that is meant at the anchor size."""
+        return max(1, n_batch * self.anchor_size**2 // (model.height * model.image_width))
 
     def steps_per_epoch(self, workers: int = 1) -> int:
         """Optimizer steps in an epoch."""

@@ -168,7 +168,7 @@ def infer(model: Mapping[str, Any], config: TrainConfig) -> None:
         data = setup.load_data(config, model.get("image_size", -1))
         glow = setup.make_model(setup.model_config(model, data), config)
         setup.load_weights(glow, config.restore_path, average=config.polyak)
-        size = config.local_batch(config.n_batch_test, glow.config.height, glow.config.image_width)
+        size = config.local_batch(config.n_batch_test, glow.config)
         kinds = {"x": ("|u1", glow.config.image_shape), "z": ("<f4", (glow.config.dimensions,))}
         folder, place = Path(config.logdir), 0
         with contextlib.ExitStack() as files, storage_errors(folder):

@@ -91,15 +91,14 @@ def choose_memory(model: GlowConfig, train: TrainConfig, workers: Workers, room:
     Raises:
       MemoryBudgetError: the model cannot be trained here; the message says what to change.
     """
-    height, width = model.height, model.image_width
-    initial = 0 if train.restore_path or recorded else train.local_batch(train.n_batch_init, height, width)
+    initial = 0 if train.restore_path or recorded else train.local_batch(train.n_batch_init, model)
     demand = Demand(
         model,
-        train.local_batch(train.n_batch_train, height, width),
+        train.local_batch(train.n_batch_train, model),
         train.precision,
         initial_batch=initial,
         whole_run=True,
-        test_batch=train.local_batch(train.n_batch_test, height, width),
+        test_batch=train.local_batch(train.n_batch_test, model),
         waits=workers.size > 1 or train.on_nan == "skip" or train.clip_grad_norm > 0,
         jit=resolve_jit(train.jit, train.precision),
     )
@@ -114,7 +113,7 @@ def memory_errors(model: GlowConfig, train: TrainConfig) -> Iterator[None]:
     try:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        batch = train.local_batch(train.n_batch_train, model.height, model.image_width)
+        batch = train.local_batch(train.n_batch_train, model)
         said = (getattr(error, "message", None) or str(error)).strip().splitlines() or ["out of memory"]
         raise TrainError(
             f"out of memory with {batch} image(s) a step and --memory {train.resolve_memory()} ({said[0]}). What helps:"
@@ -136,9 +135,8 @@ def initialize(glow: Glow, train: TrainConfig, data: Any, workers: Workers) -> N
         if train.restore_path:
             load_weights(glow, train.restore_path)
             return
-        height, width = glow.config.height, glow.config.image_width
         n = train.n_batch_train if train.dry_run else train.n_batch_init
-        x, y = data.init_batch(train.local_batch(n, height, width), seed=train.seed)
+        x, y = data.init_batch(train.local_batch(n, glow.config), seed=train.seed)
         glow.initialize(x, y, glow.draw_noise(x.shape, [train.seed & 0x7FFFFFFF, _NOISE_STREAM]))
 
     workers.on_chief(start)

@@ -67,7 +67,7 @@ class Trainer:
 
     def local_batch(self, n_batch: int) -> int:
         """Images of this model per worker for a batch size that is meant at the anchor size."""
-        return self.config.local_batch(n_batch, self.glow.config.height, self.glow.config.image_width)
+        return self.config.local_batch(n_batch, self.glow.config)
 
     def total_steps(self) -> int:
         """Steps from the run's very beginning to its end, if no more workers come or go."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import glow_tf
-from glow_tf.config import ConfigError
+from glow_tf.config import ConfigError, GlowConfig
 from glow_tf.training import TrainConfig, Trainer
 from tests.eagerly import eagerly
 from tests.training.common import MODEL
@@ -92,8 +92,8 @@ def test_settings_are_checked_and_go_through_json():
     for wrong in ({"lr": "x"}, {"lr": float("nan")}, {"epochs": 1.5}, {"verbose": 1}, {"memory": "all"}, {"seed": -1}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             TrainConfig(**wrong)
-    assert TrainConfig().local_batch(64, 64, 64) == 16
-    assert TrainConfig().local_batch(64, 1024, 1024) == 1
+    assert TrainConfig().local_batch(64, GlowConfig(64)) == 16
+    assert TrainConfig().local_batch(64, GlowConfig(1024)) == 1
     assert TrainConfig().steps_per_epoch(8) == 98
     with pytest.raises(ValueError, match="polyak_epochs"):
         trainer_of(polyak_epochs=0.1)

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
 from glow_tf.serving.demo.storage import tidy
@@ -73,7 +74,10 @@ class Guard:
         if not length.isdecimal() or int(length) > most:
             raise _too_large(most)
         if not is_upload:
-            body = await _whole(_bounded(receive, most))
+            try:
+                body = await Request(scope, _bounded(receive, most)).body()
+            except ClientDisconnect:
+                raise HTTPException(400, "the request broke off") from None
             _check_json(body)
             return _again(body, receive)
         if await run_in_threadpool(tidy, self._folder) + self._coming > _MOST_STORED:
@@ -122,17 +126,6 @@ def _bounded(receive: Receive, most: int) -> Receive:
         return message
 
     return bounded
-
-
-async def _whole(receive: Receive) -> bytes:
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise HTTPException(400, "the request broke off")
-        body += message.get("body", b"")
-        if not message.get("more_body", False):
-            return body
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
