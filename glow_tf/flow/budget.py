@@ -146,8 +146,8 @@ class Demand:
         return batch * height * width
 
     def _inputs(self, level: int) -> int:
-        """Columns of the first product of a coupling network: windows, the context, the edge indicator's, and a one."""
-        return _TAPS * (self.config.level_shape(level)[2] // 2) + self.config.context_features + _TAPS + 1
+        """Columns of the first product of a coupling network: windows, the context, the edge indicator's."""
+        return _TAPS * (self.config.level_shape(level)[2] // 2) + self.config.context_features + _TAPS
 
     def _outputs(self, level: int) -> int:
         channels = self.config.level_shape(level)[2]

@@ -24,7 +24,7 @@ class FoldedStep(NamedTuple):
     """The weights of one step, or with a leading [K] those of a level's K steps.
 
     Actnorm and permutation are one affine map per pixel: u = x matrix + offset, and back x = u inverse - bias.
-    `net` are the coupling network's weights, nested as they are stored, or a Folded.
+    `net` are the coupling network's weights, as its `scaled` or its `fold` gives them.
     """
 
     matrix: tf.Tensor

@@ -168,12 +168,6 @@ class FlowLevel(Level, Part):
             written = [array.write(k, value) for array, value in zip(arrays, tf.nest.flatten(values), strict=True)]
             return k + 1, x, written
 
-        _, x, arrays = tf.while_loop(
-            lambda k, *_: k < self.depth,
-            body,
-            (0, x, arrays),
-            parallel_iterations=1,
-            maximum_iterations=self.depth,
-        )
+        _, x, arrays = tf.while_loop(lambda k, *_: k < self.depth, body, (0, x, arrays), parallel_iterations=1)
         self.step.assign_weights(tf.nest.pack_sequence_as(wanted, [array.stack() for array in arrays]))
         return x

@@ -184,4 +184,4 @@ def _at(kept: Any, i: tf.Tensor) -> tf.Tensor:
 
 def _loop(times: int, body: Callable[..., Any], *state: Any) -> tuple[Any, ...]:
     """`body`(i, *state) for i = 0, 1, ...; one step at a time, or memory would hold several."""
-    return tf.while_loop(lambda i, *_: i < times, body, (0, *state), parallel_iterations=1, maximum_iterations=times)
+    return tf.while_loop(lambda i, *_: i < times, body, (0, *state), parallel_iterations=1)

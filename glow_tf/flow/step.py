@@ -117,6 +117,6 @@ class FlowStep(ConditionalLayer):
             offset=tf.squeeze(product(matrix, tf.expand_dims(bias * scale, -1), transpose_a=True), -1),
             inverse=inverse / tf.expand_dims(scale, -2),
             bias=bias,
-            net=weights["coupling"]["net"],
+            net=self.coupling.net.scaled(weights["coupling"]["net"]),
         )
         return folded, log_det + ActNorm.log_det_per_pixel(weights["actnorm"]), condition

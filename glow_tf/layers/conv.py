@@ -26,26 +26,28 @@ TAPS = 9
 _MARGIN = [[0, 0], [1, 1], [1, 1], [0, 0]]
 
 
-def _windows(x: tf.Tensor, *, mirrored: bool) -> list[tf.Tensor]:
-    """The nine shifts of x [N, H, W, C], zero outside, in row-major order of the 3x3 window or in reverse order."""
+def _windows(x: tf.Tensor, *, mirrored: bool) -> tf.Tensor:
+    """The nine shifts of x [N, H, W, C], zero outside, side by side; row-major in the window, or in reverse order."""
     _, height, width, channels = shape_of(x)
     padded, size = tf.pad(x, _MARGIN), tf.convert_to_tensor([-1, height, width, channels])
     windows = [tf.slice(padded, [0, dy, dx, 0], size) for dy in range(3) for dx in range(3)]
-    return windows[::-1] if mirrored else windows
+    return tf.concat(windows[::-1] if mirrored else windows, -1)
 
 
 def _add_overlaps(taps: tf.Tensor, *, mirrored: bool) -> tf.Tensor:
+    """The nine taps [N, H, W, 9 C] shifted to where they belong and added: first along the height, then the width."""
     _, height, width, channels = shape_of(taps)
-    channels //= TAPS
-    padded, size = tf.pad(taps, _MARGIN), tf.convert_to_tensor([-1, height, width, channels])
-    shifts = [(dy, dx) for dy in range(3) for dx in range(3)]
-    shifts = shifts if mirrored else shifts[::-1]
-    return tf.add_n([tf.slice(padded, [0, dy, dx, i * channels], size) for i, (dy, dx) in enumerate(shifts)])
+    row = channels // 3
+    taps, order = tf.pad(taps, _MARGIN), (0, 1, 2) if mirrored else (2, 1, 0)
+    size = tf.convert_to_tensor([-1, height, width + 2, row])
+    taps = tf.add_n([tf.slice(taps, [0, dy, 0, i * row], size) for i, dy in enumerate(order)])
+    size = tf.convert_to_tensor([-1, height, width, row // 3])
+    return tf.add_n([tf.slice(taps, [0, 0, dx, i * (row // 3)], size) for i, dx in enumerate(order)])
 
 
 def patches(x: tf.Tensor) -> tf.Tensor:
     """The 3x3 window around every pixel, zero outside: [N, H, W, C] -> [N, H, W, 9 C], window position slowest."""
-    return tf.concat(_windows(x, mirrored=False), -1)
+    return _windows(x, mirrored=False)
 
 
 def overlap_add(taps: tf.Tensor) -> tf.Tensor:
@@ -55,7 +57,7 @@ def overlap_add(taps: tf.Tensor) -> tf.Tensor:
 
 def mirrored_patches(x: tf.Tensor) -> tf.Tensor:
     """The transpose of `overlap_add`: [N, H, W, C] -> [N, H, W, 9 C], the windows' positions in reverse order."""
-    return tf.concat(_windows(x, mirrored=True), -1)
+    return _windows(x, mirrored=True)
 
 
 def mirrored_overlap_add(taps: tf.Tensor) -> tf.Tensor:
@@ -74,11 +76,6 @@ def edge_patches(height: Any, width: Any, dtype: Any) -> tf.Tensor:
     return tf.constant(np.stack(windows, -1), dtype)
 
 
-def edge_bias(kernel: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """What the edge indicator adds to a 3x3 convolution with `kernel` [3, 3, C + 1, C']: [1, H, W, C']."""
-    return edge_bias_of(split_edge(kernel)[1], height, width)
-
-
 def split_edge(kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The kernel [..., 3, 3, C + 1, C'] as its image part [..., 3, 3, C, C'] and its edge part [..., 3, 3, 1, C'].
 
@@ -88,11 +85,10 @@ def split_edge(kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return image, edge
 
 
-def edge_bias_of(edge: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """`edge_bias` from the kernel's edge part [..., 3, 3, 1, C']: [..., 1, H, W, C']."""
-    *stack, _, _, _, channels = shape_of(edge)
-    bias = product(edge_patches(height, width, edge.dtype), tf.reshape(edge, [*stack, TAPS, channels]))
-    return tf.reshape(bias, [*stack, 1, height, width, channels])
+def edge_bias(edge: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """What the edge indicator adds to a 3x3 convolution by its kernel's part `edge` [3, 3, 1, C']: [1, H, W, C']."""
+    bias = product(edge_patches(height, width, edge.dtype), tf.reshape(edge, [TAPS, edge.shape[-1]]))
+    return tf.reshape(bias, [1, height, width, edge.shape[-1]])
 
 
 def overlap_matrix(kernel: tf.Tensor, groups: int) -> tf.Tensor:
@@ -125,7 +121,7 @@ def conv3x3(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         y = per_pixel(patches(x), tf.reshape(image, [TAPS * channels, out]))
     else:
         y = overlap_add(per_pixel(x, overlap_matrix(image, 1)))
-    return y + edge_bias_of(edge, height, width)
+    return y + edge_bias(edge, height, width)
 
 
 class NormedConv(Part):

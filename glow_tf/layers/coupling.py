@@ -72,7 +72,7 @@ class Coupling(ConditionalLayer):
 
     def _h(self, weights: Weights, kept: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         _, height, width, _ = shape_of(kept)
-        folded = self.net.fold(weights["net"], height, width)
+        folded = self.net.fold(self.net.scaled(weights["net"]), height, width)
         return CouplingNet.apply(folded, kept, self.compute_dtype, context=context)[0]
 
 
@@ -117,11 +117,11 @@ class AffineCoupling(Coupling):
 
     def couple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         shift, raw_scale = _shift_and_raw_scale(h)
-        return (z + shift) * tf.sigmoid(raw_scale), tf.reduce_sum(tf.math.log_sigmoid(raw_scale), [1, 2, 3])
+        return (z + shift) * tf.sigmoid(raw_scale), -tf.reduce_sum(tf.nn.softplus(-raw_scale), [1, 2, 3])
 
     def uncouple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         shift, raw_scale = _shift_and_raw_scale(h)
-        return z / tf.sigmoid(raw_scale) - shift, -tf.reduce_sum(tf.math.log_sigmoid(raw_scale), [1, 2, 3])
+        return z / tf.sigmoid(raw_scale) - shift, tf.reduce_sum(tf.nn.softplus(-raw_scale), [1, 2, 3])
 
 
 def _shift_and_raw_scale(h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

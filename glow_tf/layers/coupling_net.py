@@ -13,7 +13,6 @@ from glow_tf.layers.conv import (
     NormedConv,
     ZeroConv,
     conv3x3,
-    edge_bias_of,
     edge_patches,
     grouped,
     mirrored_overlap_add,
@@ -24,23 +23,24 @@ from glow_tf.layers.conv import (
     split_edge,
 )
 from glow_tf.layers.products import Arithmetic, product
-from glow_tf.layers.tensors import per_pixel, shape_of
+from glow_tf.layers.tensors import as_image, per_pixel, shape_of
 
 
 class Folded(NamedTuple):
     """The network's weights as its three matrix products use them, actnorm scales multiplied in.
 
-    first: [9 C + B + 10, width]: rows for the 9 C window values, the B channels of a context, the edge indicator's 9,
-      and the bias.
+    first: [9 C + B + 9, width]: rows for the 9 C window values, the B channels of a context, the edge indicator's 9.
+    first_bias: [width].
     second, second_bias: [width, width], [width]. last: [width, 9 C'].
-    last_bias: [1, H, W, C'], edge indicator included.
+    minus_last_bias: [H, W, C'], edge indicator included, negative: it is subtracted.
     """
 
     first: tf.Tensor
+    first_bias: tf.Tensor
     second: tf.Tensor
     second_bias: tf.Tensor
     last: tf.Tensor
-    last_bias: tf.Tensor
+    minus_last_bias: tf.Tensor
 
 
 class Activations(NamedTuple):
@@ -96,28 +96,46 @@ class CouplingNet(Part):
         if context_channels:
             self.add_weight("context", [context_channels, width], zeros)
 
-    def fold(self, weights: Weights, height: int, width: int) -> Folded:
-        """The weights as the three matrix products on images of height x width use them; stacked or not."""
+    def scaled(self, weights: Weights) -> Weights:
+        """The weights with their vectors worked out and brought together, as `fold` takes them; stacked or not.
+
+        vectors: [..., 4, width], scale and scaled bias of the first and of the second layer.
+        last_vectors: [..., 2, C'], scale and scaled bias of the last one, the bias negative and grouped.
+        """
         l_1, l_2, l_last = weights["l_1"], weights["l_2"], weights["l_last"]
-        stack = shape_of(l_2["W"])[:-2]
         scale_1, scale_2, scale_last = (scale_of(layer["logs"]) for layer in (l_1, l_2, l_last))
-        channels, hidden = l_1["W"].shape[-2] - 1, l_1["W"].shape[-1]
-        first, first_edge = split_edge(l_1["W"])
-        last, last_edge = split_edge(l_last["W"] * _of_rank(scale_last, l_last["W"].shape.rank))
+        return {
+            **{name: value for name, value in weights.items() if name == "context"},
+            "first": l_1["W"],
+            "second": l_2["W"],
+            "last": l_last["W"],
+            "vectors": tf.stack([scale_1, scale_1 * l_1["b"], scale_2, scale_2 * l_2["b"]], -2),
+            "last_vectors": tf.stack([scale_last, grouped(-scale_last * l_last["b"], self.groups)], -2),
+        }
+
+    def fold(self, scaled: Weights, height: int, width: int) -> Folded:
+        """What `scaled` gave as the three matrix products on images of height x width use it; stacked or not."""
+        *stack, hidden, _ = shape_of(scaled["second"])
+        channels, outputs = scaled["first"].shape[-2] - 1, scaled["last"].shape[-1]
+        scale_1, bias_1, scale_2, bias_2 = tf.unstack(scaled["vectors"], axis=-2)
+        scale_last, minus_bias = tf.unstack(scaled["last_vectors"], axis=-2)
+        image, edge = split_edge(scaled["first"])
         rows = [
-            tf.reshape(first, [*stack, TAPS * channels, hidden]),
-            *([weights["context"]] if "context" in weights else []),
-            tf.reshape(first_edge, [*stack, TAPS, hidden]),
-            tf.reshape(l_1["b"], [*stack, 1, hidden]),
+            tf.reshape(image, [*stack, TAPS * channels, hidden]),
+            *([scaled["context"]] if "context" in scaled else []),
+            tf.reshape(edge, [*stack, TAPS, hidden]),
         ]
-        last_bias = edge_bias_of(last_edge, height, width)
-        last_bias += _of_rank(l_last["b"] * scale_last, last_bias.shape.rank)
+        last = overlap_matrix(scaled["last"] * _of_rank(scale_last, len(stack) + 4), self.groups)
+        last, edge = tf.split(last, [hidden, 1], -2)
+        minus_edges = product(-edge_patches(height, width, edge.dtype), tf.reshape(edge, [*stack, TAPS, outputs]))
+        minus_bias = minus_edges + _of_rank(minus_bias, len(stack) + 2)
         return Folded(
-            first=tf.concat(rows, -2) * _of_rank(scale_1, l_2["W"].shape.rank),
-            second=l_2["W"] * _of_rank(scale_2, l_2["W"].shape.rank),
-            second_bias=l_2["b"] * scale_2,
-            last=overlap_matrix(last, self.groups),
-            last_bias=grouped(last_bias, self.groups),
+            first=tf.concat(rows, -2) * _of_rank(scale_1, len(stack) + 2),
+            first_bias=bias_1,
+            second=scaled["second"] * _of_rank(scale_2, len(stack) + 2),
+            second_bias=bias_2,
+            last=last,
+            minus_last_bias=tf.reshape(minus_bias, [*stack, height, width, outputs]),
         )
 
     @staticmethod
@@ -134,19 +152,20 @@ class CouplingNet(Part):
         What is in `kept`, and h, from an evaluation before is not evaluated again.
         """
         compute_dtype, tf32 = arithmetic
-        first, second, bias, last = (tf.cast(matrix, compute_dtype) for matrix in folded[:4])
+        first, first_bias, second, second_bias, last = (tf.cast(matrix, compute_dtype) for matrix in folded[:5])
         windows, hidden_1, hidden_2 = kept
         if windows is None:
             beside = [] if context is None else [tf.cast(context, compute_dtype)]
-            windows = _windows_and_ones(tf.cast(x, compute_dtype), beside)
+            windows = _windows(tf.cast(x, compute_dtype), beside)
         if hidden_1 is None:
-            # first has its bias as a row; adding a zero one lets TensorFlow fuse the relu into the product
-            hidden_1 = tf.nn.relu(tf.nn.bias_add(product(windows, first, tf32=tf32), tf.zeros_like(bias)))
+            hidden_1 = tf.nn.relu(tf.nn.bias_add(product(windows, first, tf32=tf32), first_bias))
         if hidden_2 is None:
-            hidden_2 = tf.nn.relu(tf.nn.bias_add(product(hidden_1, second, tf32=tf32), bias))
+            hidden_2 = tf.nn.relu(tf.nn.bias_add(product(hidden_1, second, tf32=tf32), second_bias))
         if h is None:
-            taps = _as_image(tf.cast(product(hidden_2, last, tf32=tf32), x.dtype), x)
-            h = _plus_bias(overlap_add(taps), folded.last_bias)
+            taps = as_image(tf.cast(product(hidden_2, last, tf32=tf32), x.dtype), x)
+            # Subtracted: where all sizes are known, TensorFlow's optimiser joins additions into one, and an additive
+            # coupling's z + h would be summed in another order than the h of its inverse, z - h.
+            h = overlap_add(taps) - folded.minus_last_bias
         return h, Activations(windows, hidden_1, hidden_2)
 
     @staticmethod
@@ -155,22 +174,23 @@ class CouplingNet(Part):
     ) -> tuple[tf.Tensor, tf.Tensor | None, Folded]:
         """(d_x, d_context if there is one, gradients of `folded`) for the output's gradient d_h [N, H, W, C']."""
         compute_dtype, tf32 = arithmetic
-        first, second, _, last, _ = (tf.cast(matrix, compute_dtype) for matrix in folded)
+        first, _, second, _, last, _ = (tf.cast(matrix, compute_dtype) for matrix in folded)
         taps = mirrored_patches(d_h)
         taps = tf.cast(tf.reshape(taps, [-1, taps.shape[-1]]), compute_dtype)
         d_2 = tf.raw_ops.ReluGrad(gradients=product(taps, last, transpose_b=True, tf32=tf32), features=kept.hidden_2)
         d_1 = tf.raw_ops.ReluGrad(gradients=product(d_2, second, transpose_b=True, tf32=tf32), features=kept.hidden_1)
         gradients = Folded(
             first=product(tf.transpose(kept.windows), d_1, tf32=tf32),
+            first_bias=tf.raw_ops.BiasAddGrad(out_backprop=d_1),
             second=product(kept.hidden_1, d_2, transpose_a=True, tf32=tf32),
             second_bias=tf.raw_ops.BiasAddGrad(out_backprop=d_2),
             # the transpose of the product that is wanted takes two thirds of its time: the wide side stays contiguous
             last=tf.transpose(product(taps, kept.hidden_2, transpose_a=True, tf32=tf32)),
-            last_bias=tf.reduce_sum(d_h, 0, keepdims=True),
+            minus_last_bias=-tf.reduce_sum(d_h, 0),
         )
-        from_windows = first.shape[0] - TAPS - 1
+        from_windows = first.shape[0] - TAPS
         d_windows = product(d_1, first[:from_windows], transpose_b=True, tf32=tf32)
-        d_windows, d_context = _as_image(tf.cast(d_windows, d_h.dtype), d_h), None
+        d_windows, d_context = as_image(tf.cast(d_windows, d_h.dtype), d_h), None
         if context_channels:
             d_windows, d_context = tf.split(d_windows, [d_windows.shape[-1] - context_channels, context_channels], -1)
         d_x = mirrored_overlap_add(d_windows)
@@ -192,33 +212,16 @@ class CouplingNet(Part):
         return values, grouped(ZeroConv.apply(weights["l_last"], h), self.groups)
 
 
-def _windows_and_ones(x: tf.Tensor, beside: list[tf.Tensor]) -> tf.Tensor:
-    """[N H W, 9 C + B + 10]: every pixel's window, what is `beside` it, its edge indicator's window, and a one."""
+def _windows(x: tf.Tensor, beside: list[tf.Tensor]) -> tf.Tensor:
+    """[N H W, 9 C + B + 9]: every pixel's window, what is `beside` it, and its edge indicator's window."""
     batch, height, width, channels = shape_of(x)
-    constant = tf.concat([edge_patches(height, width, x.dtype), tf.ones([height * width, 1], x.dtype)], 1)
-    constant = tf.reshape(constant, [1, height, width, TAPS + 1])
-    constant = tf.broadcast_to(constant, [batch, height, width, TAPS + 1])
+    edges = tf.reshape(edge_patches(height, width, x.dtype), [1, height, width, TAPS])
+    edges = tf.broadcast_to(edges, [batch, height, width, TAPS])
     more = sum(tensor.shape[-1] for tensor in beside)
-    return tf.reshape(tf.concat([patches(x), *beside, constant], -1), [-1, TAPS * channels + more + TAPS + 1])
+    return tf.reshape(tf.concat([patches(x), *beside, edges], -1), [-1, TAPS * channels + more + TAPS])
 
 
 def _of_rank(vector: tf.Tensor, rank: int) -> tf.Tensor:
-    """A vector [C], or stacked ones [K, C], as [..., 1, C] of this rank, to be multiplied with what has C last."""
+    """Stacked vectors [K, C] as [K, 1, ..., C] of this rank, to broadcast to what has C last; [C] needs no change."""
     *stack, channels = shape_of(vector)
-    return tf.reshape(vector, [*stack, *[1] * (rank - len(stack) - 1), channels])
-
-
-def _plus_bias(h: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """h [N, H, W, C] plus a bias per position [1, H, W, C], as one rounded sum wherever it is traced.
-
-    Not `h + bias`: where all sizes are known, TensorFlow's optimiser joins additions into one AddN, and an additive
-    coupling's z + h would be summed in another order than the h of its inverse, z - h.
-    """
-    batch, height, width, channels = shape_of(h)
-    rows = tf.reshape(h, [batch, height * width * channels])
-    return tf.reshape(tf.nn.bias_add(rows, tf.reshape(bias, [-1])), [batch, height, width, channels])
-
-
-def _as_image(rows: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """[N H W, C] -> [N, H, W, C] with the N, H, W of `like`."""
-    return tf.reshape(rows, [*shape_of(like)[:-1], rows.shape[-1]])
+    return vector if not stack else tf.reshape(vector, [*stack, *[1] * (rank - len(stack) - 1), channels])

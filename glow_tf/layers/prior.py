@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from glow_tf.layers.base import Layer, Weights, scale_of
 from glow_tf.layers.conditional import checked_context
-from glow_tf.layers.conv import ZeroConv, ZeroLinear, edge_bias
+from glow_tf.layers.conv import ZeroConv, ZeroLinear, edge_bias, split_edge
 from glow_tf.layers.split import standardize, unstandardize
 from glow_tf.layers.tensors import shape_of
 
@@ -77,7 +77,7 @@ class TopPrior(Layer):
         h = tf.zeros([1, height, width, 2 * self.channels], like.dtype)
         if self.learntop:
             p = weights["p"]
-            h += (edge_bias(p["W"], height, width) + p["b"]) * scale_of(p["logs"])
+            h += (edge_bias(split_edge(p["W"])[1], height, width) + p["b"]) * scale_of(p["logs"])
         if self.n_y is not None:
             if label is None:
                 raise ValueError(f"{self.name}: the prior is class-conditional (ycond); give labels, one per example")
@@ -85,4 +85,5 @@ class TopPrior(Layer):
             h += embedded[:, tf.newaxis, tf.newaxis]
         if context is not None:
             h += ZeroConv.apply(weights["context"], context)
-        return h[..., : self.channels], h[..., self.channels :]
+        mean, logs = tf.split(h, 2, -1)
+        return mean, tf.broadcast_to(logs, tf.shape(like))

@@ -12,15 +12,13 @@ from glow_tf.layers.conv import ZeroConv
 
 
 def standardize(z: tf.Tensor, mean: tf.Tensor, logs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(eps = (z - mean) / exp(logs), log_det [N] = -sum(logs)) for z [N, H, W, C]; mean and logs broadcast to z."""
-    log_det = -tf.reduce_sum(tf.broadcast_to(logs, tf.shape(z)), [1, 2, 3])
-    return (z - mean) * tf.exp(-logs), log_det
+    """(eps = (z - mean) / exp(logs), log_det [N] = -sum(logs)) of z and logs [N, H, W, C]."""
+    return (z - mean) * tf.exp(-logs), -tf.reduce_sum(logs, [1, 2, 3])
 
 
 def unstandardize(eps: tf.Tensor, mean: tf.Tensor, logs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(z = mean + exp(logs) eps, log_det [N] = sum(logs)): the inverse of `standardize`."""
-    log_det = tf.reduce_sum(tf.broadcast_to(logs, tf.shape(eps)), [1, 2, 3])
-    return mean + tf.exp(logs) * eps, log_det
+    return mean + tf.exp(logs) * eps, tf.reduce_sum(logs, [1, 2, 3])
 
 
 class Split(ConditionalLayer):

@@ -5,24 +5,24 @@ from __future__ import annotations
 import tensorflow as tf
 
 from glow_tf.layers.base import Layer, Weights
-from glow_tf.layers.tensors import per_example, shape_of
+from glow_tf.layers.tensors import per_example, reshape, shape_of
 
 
 def squeeze2x2(x: tf.Tensor) -> tf.Tensor:
     """Every 2x2 block of pixels becomes one pixel: [N, H, W, C] -> [N, H/2, W/2, 4C]."""
     batch, height, width, channels = shape_of(x)
-    blocks = tf.reshape(x, [batch, height // 2, 2, width // 2, 2, channels])
+    blocks = reshape(x, [batch, height // 2, 2, width // 2, 2, channels])
     blocks = tf.transpose(blocks, [0, 1, 3, 5, 2, 4])
-    return tf.reshape(blocks, [batch, height // 2, width // 2, 4 * channels])
+    return reshape(blocks, [batch, height // 2, width // 2, 4 * channels])
 
 
 def unsqueeze2x2(y: tf.Tensor) -> tf.Tensor:
     """The inverse of `squeeze2x2`: [N, H, W, 4C] -> [N, 2H, 2W, C]."""
     batch, height, width, channels = shape_of(y)
     channels //= 4
-    blocks = tf.reshape(y, [batch, height, width, channels, 2, 2])
+    blocks = reshape(y, [batch, height, width, channels, 2, 2])
     blocks = tf.transpose(blocks, [0, 1, 4, 2, 5, 3])
-    return tf.reshape(blocks, [batch, 2 * height, 2 * width, channels])
+    return reshape(blocks, [batch, 2 * height, 2 * width, channels])
 
 
 class Squeeze(Layer):

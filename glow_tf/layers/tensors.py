@@ -11,7 +11,8 @@ from glow_tf.layers.products import product
 
 def per_example(x: tf.Tensor, value: tf.Tensor | float) -> tf.Tensor:
     """`value` once for every example of x: shape [N]."""
-    return tf.fill(shape_of(x)[:1], tf.cast(value, x.dtype))
+    batch = tf.shape(x)[:1] if x.shape[0] is None else x.shape[:1]
+    return tf.fill(batch, tf.cast(value, x.dtype))
 
 
 def pixels(x: tf.Tensor) -> tf.Tensor:
@@ -22,8 +23,7 @@ def pixels(x: tf.Tensor) -> tf.Tensor:
 
 def per_pixel(x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     """Every pixel's channels times `matrix` [C, C']: [N, H, W, C] -> [N, H, W, C']."""
-    y = product(tf.reshape(x, [-1, x.shape[-1]]), matrix)
-    return tf.reshape(y, [*shape_of(x)[:-1], matrix.shape[-1]])
+    return as_image(product(tf.reshape(x, [-1, x.shape[-1]]), matrix), x)
 
 
 def shape_of(x: tf.Tensor) -> list[Any]:
@@ -34,15 +34,21 @@ def shape_of(x: tf.Tensor) -> list[Any]:
     return [sizes[i] if size is None else size for i, size in enumerate(x.shape)]
 
 
+def reshape(x: tf.Tensor, sizes: list[Any]) -> tf.Tensor:
+    """x with these sizes, as `shape_of` gives them; a single one that is not known yet is left to TensorFlow."""
+    unknown = sum(not isinstance(size, int) for size in sizes)
+    return tf.reshape(x, [size if isinstance(size, int) or unknown > 1 else -1 for size in sizes])
+
+
+def as_image(rows: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """[N H W, C] -> [N, H, W, C] with the N, H, W of `like`."""
+    return reshape(rows, [*shape_of(like)[:-1], rows.shape[-1]])
+
+
 def slice_step(stacked: Any, k: Any) -> Any:
-    """The weights of step k from nested stacked weights [K, ...]; no number is copied.
+    """The weights of step k from nested stacked weights [K, ...].
 
-    A strided slice would be shorter, but XLA pads the whole tensor to twice every side for one that begins at a place
-    which is known only when it runs: the stacks that `store` keeps then take five times their size.
+    A gather: one node for every tensor, which XLA makes a slice. (A strided slice that begins at a place which is known
+    only when it runs has XLA pad the whole stack to twice every side.)
     """
-
-    def of(w: tf.Tensor) -> tf.Tensor:
-        sizes = shape_of(w)[1:]
-        return tf.reshape(tf.slice(w, tf.stack([k, *[0] * len(sizes)]), [1, *sizes]), sizes)
-
-    return tf.nest.map_structure(of, stacked)
+    return tf.nest.map_structure(lambda w: tf.gather(w, k), stacked)

@@ -61,7 +61,7 @@ def traffic(config: GlowConfig, batch: int) -> float:
         outputs = channels if config.flow_coupling == "affine" else channels // 2
         rows, hidden = batch * height * width, 2 * config.width
         network = (
-            9 * (channels // 2) + 10 + hidden + 9 * outputs
+            9 * (channels // 2) + 9 + hidden + 9 * outputs
         )  # windows, hidden layers, taps of the last convolution
         # written and read: by two evaluations and by the gradient, which reads the activations once more
         numbers = rows * (3 * 2 * network + network) + 3 * 2 * 6 * rows * channels

@@ -49,7 +49,7 @@ def reference(net, x, context=None):
 
 
 def folded(net, x, compute_dtype=tf.float64, context=None):
-    fold = net.fold(net.weights(), *x.shape[1:3])
+    fold = net.fold(net.scaled(net.weights()), *x.shape[1:3])
     return CouplingNet.apply(fold, x, Arithmetic.of(compute_dtype), context=context)[0]
 
 
@@ -72,7 +72,7 @@ def test_vjp(shape, out, width, groups, given):
     wanted = tape.gradient(h, [*inputs, *net.trainable_variables], output_gradients=d_h)
 
     with tf.GradientTape() as tape:
-        fold = net.fold(net.weights(), *shape[1:3])
+        fold = net.fold(net.scaled(net.weights()), *shape[1:3])
     _, kept = CouplingNet.apply(fold, x, Arithmetic(tf.float64), context=context)
     d_x, d_context, d_fold = CouplingNet.vjp(fold, kept, d_h, Arithmetic(tf.float64), given)
     d_inputs = [d_x] if context is None else [d_x, d_context]
