@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -55,7 +53,10 @@ def export_saved_model(glow: Glow, folder: str | Path, *, weights: str = "") -> 
     folder = Path(folder)
     check_export_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _new_version(folder) as temporary, tempfile.TemporaryDirectory() as assets:
+    # A folder beside the versions, which TensorFlow Serving overlooks; it is gone at the end.
+    aside = tempfile.TemporaryDirectory(dir=folder, prefix=".writing-", ignore_cleanup_errors=True)
+    with aside as parent, tempfile.TemporaryDirectory() as assets:
+        temporary = Path(parent, "version")
         frozen = FrozenGlow(glow)
         module = Signatures(frozen, frozen.constants)
         origin = {"fingerprint": glow.fingerprint(), "weights": weights}
@@ -64,8 +65,7 @@ def export_saved_model(glow: Glow, folder: str | Path, *, weights: str = "") -> 
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             setattr(module, path.stem, tf.saved_model.Asset(str(path)))
         tf.saved_model.save(module, str(temporary), module.served())
-        written = _publish(temporary, folder)
-    return written
+        return _publish(temporary, folder)
 
 
 def check_export_folder(folder: Path) -> None:
@@ -75,13 +75,6 @@ def check_export_folder(folder: Path) -> None:
     for name in (CONFIG_FILE, "weights.npz", "saved_model.pb"):
         if (folder / name).exists():
             raise ValueError(f"{folder} holds something else (there is a {name}); an export needs a folder of its own")
-
-
-@contextlib.contextmanager
-def _new_version(folder: Path) -> Iterator[Path]:
-    """A folder beside the versions, which TensorFlow Serving overlooks; it is gone at the end."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-", ignore_cleanup_errors=True) as parent:
-        yield Path(parent, "version")
 
 
 def _publish(temporary: Path, folder: Path) -> Path:
