@@ -15,7 +15,7 @@ TRAIN = {"problem": "celeba", "anchor_size": 8, "n_batch_train": 4, "n_batch_tes
 
 
 @pytest.mark.slow
-def test_a_run_in_two_parts_is_the_same_run(write_records, tmp_path):
+def test_a_run_in_two_parts_is_the_same_run(write_records, tmp_path, undrawn):
     root = write_records({"train": (6, 6, 6), "validation": (3,)})
     settings = {**TRAIN, "data_dir": str(root), "dal": 2}
     train(MODEL, {**settings, "logdir": str(tmp_path / "whole")})
@@ -25,7 +25,7 @@ def test_a_run_in_two_parts_is_the_same_run(write_records, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_damaged_record_ends_a_run_in_one_line_or_is_counted(write_records, tmp_path, capsys):
+def test_a_damaged_record_ends_a_run_in_one_line_or_is_counted(write_records, tmp_path, capsys, undrawn):
     root = write_records({"train": (6, 6, 6), "validation": (3,)})
     at = flip(shard(root), 3)
     settings = {**MODEL, **TRAIN, "data_dir": str(root), "steps": 5}

@@ -21,6 +21,7 @@ from glow_tf.config import GlowConfig
 from glow_tf.experiments.command import main, make_parser
 from glow_tf.experiments.study import Study
 from glow_tf.training.config import TrainConfig
+from tests.eagerly import eagerly
 from tests.forked import Forked
 
 ONE_MODEL = [name for name in experiments.NAMES if experiments.find(name).ONE_MODEL]
@@ -57,6 +58,7 @@ def test_temperature_widens_the_samples(trained):
 
 
 @pytest.mark.slow
+@eagerly()
 @pytest.mark.parametrize("name", [name for name in ONE_MODEL if name != "temperature"])
 def test_experiments_with_a_given_model(name, trained, tmp_path):
     assert run(name, tmp_path, "--model", str(trained / "runs/model")) == 0
@@ -92,6 +94,7 @@ def trainings(trained, monkeypatch):
 
 
 @pytest.mark.slow
+@eagerly()
 def test_permutations_trains_every_kind(trainings, tmp_path, capsys):
     assert run("permutations", tmp_path, "--epochs", "7") == 0
     assert "training 6 of 6, affine-invconv-0, about" in capsys.readouterr().out
@@ -105,6 +108,7 @@ def test_permutations_trains_every_kind(trainings, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@eagerly()
 @pytest.mark.parametrize(("name", "n"), [("celeba32", 3), ("mnist", 1)])
 def test_the_reports_experiments(name, n, trainings, tmp_path):
     assert run(name, tmp_path) == 0

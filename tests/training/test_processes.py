@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.training.common import assert_same_run, start, train_forked
+from tests.forked import Forked
+from tests.training.common import assert_same_run, flags, start, train_forked
 
 pytestmark = pytest.mark.slow
 
@@ -52,8 +53,8 @@ def test_a_signal_saves_and_the_resumed_run_is_the_same(whole, tmp_path, number,
 
 def test_killed_without_warning(tmp_path):
     settings: dict[str, Any] = {"epochs": 40, "checkpoint_steps": 3}
-    process = start(tmp_path, **settings)
-    for line in process.stdout or ():
+    process = Forked("train.py", *flags(tmp_path, **settings))
+    for line in process.stdout:
         if line.startswith("epoch 3:"):
             process.kill()
             break

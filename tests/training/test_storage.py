@@ -97,7 +97,7 @@ def test_log_lines_wait_for_room(disk):
 
 
 @needs_root
-def test_a_disk_that_stays_full_ends_the_run_with_what_was_saved(disk, digits, undisturbed):
+def test_a_disk_that_stays_full_ends_the_run_with_what_was_saved(disk, digits, undisturbed, undrawn):
     data = Meddling(digits, {5: lambda: fill(disk)})
     settings = {**SETTINGS, "logdir": str(disk / "run")}
     with pytest.raises(StorageError, match="cannot be written: No space left on device"):
@@ -120,7 +120,7 @@ def test_a_folder_that_is_read_only_is_refused_before_any_work(disk):
             train(MODEL, {**SETTINGS, "logdir": str(logdir)})
 
 
-def test_an_image_that_vanishes_is_named_and_the_run_goes_on_when_it_is_back(tmp_path):
+def test_an_image_that_vanishes_is_named_and_the_run_goes_on_when_it_is_back(tmp_path, undrawn):
     images = tmp_path / "images"
     for part in ("train", "test"):
         (images / part).mkdir(parents=True)
