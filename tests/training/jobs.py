@@ -55,18 +55,13 @@ def forked(ranks: int, *command: str, environment: Mapping[str, str] = MappingPr
         meeting.stop()
 
 
-def finish(processes: list[Forked], seconds: float) -> str:
-    """What the processes of a job say until their ends; they are killed where those do not come."""
-    with ThreadPoolExecutor(len(processes)) as pool:
-        return "".join(output for output, _ in pool.map(lambda process: process.communicate(seconds), processes))
-
-
 def run_forked(
     ranks: int, *command: str, seconds: float = 240, environment: Mapping[str, str] = MappingProxyType({})
 ) -> str:
     """What the processes of a job say. They are forked instead of started by horovodrun, and must end well."""
     with forked(ranks, *command, environment=environment) as processes:
-        said = finish(processes, seconds)
+        with ThreadPoolExecutor(ranks) as pool:
+            said = "".join(output for output, _ in pool.map(lambda process: process.communicate(seconds), processes))
     assert [process.returncode for process in processes] == [0] * ranks, said
     return said
 

@@ -20,17 +20,7 @@ from glow_tf.training import train
 from tests.forked import ENVIRONMENT
 from tests.tolerances import RANKS
 from tests.training.common import MODEL, REPOSITORY, TRAIN, final_arrays, flags
-from tests.training.jobs import (
-    HOROVODRUN,
-    PATIENCE,
-    finish,
-    forked,
-    launch,
-    needs_horovod,
-    pid_of,
-    run_forked,
-    wait_for,
-)
+from tests.training.jobs import HOROVODRUN, PATIENCE, forked, launch, needs_horovod, pid_of, run_forked, wait_for
 
 pytestmark = [pytest.mark.slow, needs_horovod]
 
@@ -80,7 +70,7 @@ def test_a_rank_that_is_asked_to_stop_stops_and_saves_the_job(tmp_path):
     with forked(2, "train.py", *flags(tmp_path, n_batch_train=8, epochs=10_000)) as processes:
         said = wait_for(processes[0], "epoch 1:")
         processes[1].send_signal(signal.SIGTERM)
-        said += finish(processes, 120)
+        said += "".join(process.communicate(120)[0] for process in processes)
     assert [process.returncode for process in processes] == [143, 143] and "Traceback" not in said
     assert_saved(tmp_path, said)
 
