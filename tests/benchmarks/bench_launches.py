@@ -1,4 +1,4 @@
-"""Kernels that a GPU is asked to run: a flow step, a training step: `python tests/benchmarks/bench_launches.py`.
+"""Kernels that a GPU is asked to run, and a graph's nodes: `python tests/benchmarks/bench_launches.py`.
 
 Counted in the programs (launches.py) of models that have the levels and steps of OpenAI's and are small otherwise,
 which does not change the programs. With a GPU, or --times, the whole models' training steps are also timed.
@@ -27,8 +27,9 @@ MODELS = ("cifar10", "celebahq256")
 
 
 def counts(model: str, memory: str, *, jit: bool, gpu: bool) -> dict[str, Any]:
-    """{"forward": of a flow step, "backward": of one, "step": of a training step, "waits": of the host in one}.
+    """{"forward": of a flow step, "backward": of one, "step": of a training step, "waits": of the host in it, "nodes"}.
 
+    The nodes are those of the step's graph after TensorFlow's optimisers.
     `gpu` says in which form, whatever this machine has.
     """
     there, runtime.uses_gpu = runtime.uses_gpu, lambda: gpu
@@ -56,7 +57,8 @@ def _counts(model: str, memory: str, *, jit: bool) -> dict[str, Any]:
         per_level = [list(pair) for pair in zip(sorted(bodies)[:half], sorted(bodies)[half:], strict=True)]
     forward, backward = (float(np.mean([level[i] for level in per_level])) for i in range(2))
     step = around + int(np.sum(per_level)) * glow.config.depth
-    return {"forward": forward, "backward": backward, "step": step, "waits": conditions(traced) + 1}
+    counted = {"step": step, "waits": conditions(traced) + 1, "nodes": len(optimised.node)}
+    return {"forward": forward, "backward": backward, **counted}
 
 
 def main() -> None:
@@ -65,13 +67,13 @@ def main() -> None:
     parser.add_argument("--memory", choices=MEMORY, default="reversible", help="gradient memory strategy")
     parser.add_argument("--times", action="store_true", help="time training steps also where there is no GPU")
     args = parser.parse_args()
-    print("| model | form | runs by | kernels a flow step: forward | backward | a training step | waits of the host |")
-    print("|---|---|---|---|---|---|---|")
+    print("| model | form | runs by | kernels a flow step: forward | backward | a training step | waits | nodes |")
+    print("|---|---|---|---|---|---|---|---|")
     for model in MODELS:
         for form, jit in (("CPU", False), ("CPU", True), ("GPU", False), ("GPU", True)):
             found = counts(model, args.memory, jit=jit, gpu=form == "GPU")
-            print(f"| {model} | {form} | {'XLA' if jit else 'executor'} | {found['forward']:.0f} |"
-                  f" {found['backward']:.0f} | {found['step']:,} | {found['waits']} |", flush=True)  # fmt: skip
+            figures = " | ".join(f"{round(figure):,}" for figure in found.values())
+            print(f"| {model} | {form} | {'XLA' if jit else 'executor'} | {figures} |", flush=True)
     if runtime.uses_gpu() or args.times:
         for model, batch in zip(MODELS, (64, 1), strict=True):
             for jit in (True, False):

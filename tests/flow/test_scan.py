@@ -178,7 +178,7 @@ def operations_of_training_gradient(memory, depth, **fields):
 def test_graph_does_not_grow_with_depth(memory):
     shallow, deep = (operations_of_training_gradient(memory, depth) for depth in (4, 64))
     assert shallow == deep
-    assert shallow.total() < 5000
+    assert shallow.total() < 1100  # of one level; 931 to 992 with TensorFlow 2.18
 
 
 @pytest.mark.parametrize("kind", [ForwardStep, InverseStep])
