@@ -12,6 +12,7 @@ import bisect
 import contextlib
 import os
 import sqlite3
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -103,16 +104,18 @@ class FolderIndex:
         return b"".join(a.tobytes() for a in (self.heights, self.widths, self.gray, self.decodes))
 
     def _read(self, database: sqlite3.Connection) -> None:
-        try:
-            for encoded, size, time, *values in database.execute("select * from files"):
-                name = os.fsdecode(encoded)
-                row = bisect.bisect_left(self.names, name)  # of a million names, a table would take a second to make
-                there = row < len(self.names) and self.names[row] == name
-                if there and (size, time) == (self.sizes[row], self.times[row]):
-                    self.heights[row], self.widths[row], self.gray[row], self.decodes[row] = values
-        except (sqlite3.Error, ValueError, TypeError, OverflowError):  # damaged: nothing in it counts
-            for column in (self.heights, self.widths, self.gray, self.decodes):
-                column[:] = 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # all that NumPy 1 has for numbers that are out of range
+            try:
+                for encoded, size, time, *values in database.execute("select * from files"):
+                    name = os.fsdecode(encoded)
+                    row = bisect.bisect_left(self.names, name)  # a table of a million names would take a second
+                    there = row < len(self.names) and self.names[row] == name
+                    if there and (size, time) == (self.sizes[row], self.times[row]):
+                        self.heights[row], self.widths[row], self.gray[row], self.decodes[row] = values
+            except (sqlite3.Error, ValueError, TypeError, OverflowError, DeprecationWarning):  # damaged: nothing counts
+                for column in (self.heights, self.widths, self.gray, self.decodes):
+                    column[:] = 0
 
     def _write(self, database: sqlite3.Connection, rows: Sequence[int] | None = None) -> None:
         columns = (self.sizes, self.times, self.heights, self.widths, self.gray, self.decodes)
