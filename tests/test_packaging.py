@@ -28,8 +28,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # In requirements.txt for the sake of TensorFlow or Horovod, which ask for them themselves.
 ONLY_PINNED = {
     *("keras", "protobuf", "ml-dtypes"),
-    *("tensorflow-metadata", "googleapis-common-protos"),
-    *("setuptools", "wheel", "cloudpickle", "pyyaml", "cmake"),
+    *("googleapis-common-protos", "setuptools", "wheel", "cloudpickle", "pyyaml", "cmake"),
 }
 
 
