@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import train as command
+from glow_tf.commands import train as command
 from glow_tf.training import train
 from tests.data_loaders.test_tfrecords_damage import flip, shard
 from tests.training.common import assert_same_run, flags
