@@ -8,7 +8,7 @@ import pytest
 
 
 def pytest_collection_finish() -> None:
-    """What the tests import stays to the end: looking for garbage in it would take a tenth of their CPU time."""
+    """What the tests import stays to the end: looking for garbage in it takes 0.3 s at every full collection."""
     import hypothesis  # noqa: F401  # comes at the end at the latest, and misses referrers that are frozen
 
     gc.collect()

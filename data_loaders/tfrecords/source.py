@@ -112,14 +112,14 @@ class RecordSource:
         return self.form.images(data, shapes, corners), tf.cast(labels, tf.int32)
 
     def _parse(self, numbers: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        def mended() -> tf.Tensor:
-            return tf.ensure_shape(tf.numpy_function(self._mend, [numbers, records], tf.string), records.shape)
+        def with_substitutes() -> tf.Tensor:
+            return tf.ensure_shape(tf.numpy_function(self._substitute, [numbers, records], tf.string), records.shape)
 
-        records = tf.cond(tf.reduce_any(records == ""), mended, lambda: records)
+        records = tf.cond(tf.reduce_any(records == ""), with_substitutes, lambda: records)
         data, shapes, labels, good = self.form.parse_batch(records)
-        return tf.cond(good, lambda: (data, shapes, labels), lambda: self.form.parse_batch(mended())[:3])
+        return tf.cond(good, lambda: (data, shapes, labels), lambda: self.form.parse_batch(with_substitutes())[:3])
 
-    def _mend(self, numbers: np.ndarray, records: np.ndarray) -> np.ndarray:
+    def _substitute(self, numbers: np.ndarray, records: np.ndarray) -> np.ndarray:
         """The same records, with the damaged ones replaced by the next good ones.
 
         Raises:

@@ -4,8 +4,8 @@ A command's module has
 
     HELP                            one line for the list of commands
     add_arguments(parser)           its arguments
-    check(args)                     raises CommandError for what cannot work; may settle values in args, and finds
-                                    args.location where add_model was among the arguments
+    check(args)                     raises CommandError for what cannot work; may settle values in args. With
+                                    add_model among the arguments, args.location is there already
     run(args) -> None               does it, and prints what came of it
     NEEDS_TENSORFLOW = False        where it does without
 

@@ -31,7 +31,10 @@ def to_uint8(config: GlowConfig, x: tf.Tensor) -> tf.Tensor:
 
 
 def is_finite(x: tf.Tensor) -> tf.Tensor:
-    """bool [N]: whether all numbers of a continuous image are finite; if not, its uint8 pixels are wrong."""
+    """bool [N]: whether a continuous image stayed within its number format; if not, its uint8 pixels are wrong.
+
+    That is, whether all of its numbers are finite and at most the root of the format's largest, 2e19 in float32.
+    """
     # Not tf.math.is_finite: LiteRT computes it as x - x == 0, and simplifies that to true. And not <= max: LiteRT stops
     # at max where others go on to infinity, and later steps may shrink that. No image comes near the root of max.
     return tf.reduce_all(tf.abs(x) <= math.sqrt(x.dtype.max), [1, 2, 3])

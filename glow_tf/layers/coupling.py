@@ -117,13 +117,18 @@ class AffineCoupling(Coupling):
 
     def couple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         shift, raw_scale = _shift_and_raw_scale(h)
-        return (z + shift) * tf.sigmoid(raw_scale), -tf.reduce_sum(tf.nn.softplus(-raw_scale), [1, 2, 3])
+        return (z + shift) * tf.sigmoid(raw_scale), -_minus_log_det(raw_scale)
 
     def uncouple(self, h: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         shift, raw_scale = _shift_and_raw_scale(h)
-        return z / tf.sigmoid(raw_scale) - shift, tf.reduce_sum(tf.nn.softplus(-raw_scale), [1, 2, 3])
+        return z / tf.sigmoid(raw_scale) - shift, _minus_log_det(raw_scale)
 
 
 def _shift_and_raw_scale(h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     shift, raw_scale = tf.split(h, 2, -1)
     return shift, raw_scale + 2.0
+
+
+def _minus_log_det(raw_scale: tf.Tensor) -> tf.Tensor:
+    """-sum(log sigmoid(raw_scale)), [N]."""
+    return tf.reduce_sum(tf.nn.softplus(-raw_scale), [1, 2, 3])
