@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def program(*words):
-    """A real run; it has the time that a busy machine needs."""
-    return subprocess.run(
-        [sys.executable, "-m", "glow_tf", *map(str, words)], capture_output=True, text=True, timeout=300, cwd=ROOT
-    )
+    """A real run, without a wish for TensorFlow's remarks; it has the time that a busy machine needs."""
+    command = [sys.executable, "-m", "glow_tf", *map(str, words)]
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, env=environment)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
