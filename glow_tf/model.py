@@ -170,8 +170,9 @@ class Glow(ImageModel, MultiScaleFlow, tf.Module):
         context: Any = None,
     ) -> tuple[dict[str, tf.Tensor], Encoding]:
         """(`losses`, the encoding that they came from)."""
-        log_prob, encoding = self.log_prob_of(x, y, noise, memory, probe, self.context_for(x, context))
-        bits_x = quantization.to_bits_per_dim(self.config, log_prob)
+        continuous, context = self.continuous(x, noise), self.context_for(x, context)
+        encoding = self.to_latents(continuous, y, memory, self.compute_dtype, probe, context)
+        bits_x = quantization.to_bits_per_dim(self.config, self.log_prob_of(encoding.eps, encoding.log_det))
         bits_y, pred_error = tf.zeros_like(bits_x), tf.ones_like(bits_x)
         if self.classifier is not None:
             logits = self.logits(encoding.top)

@@ -10,22 +10,23 @@ import tensorflow as tf
 from glow_tf.flow.memory import Memory, spelled
 from glow_tf.flow.multiscale import MultiScaleFlow
 from glow_tf.latents.flatten import flatten_latents, unflatten_latents
+from glow_tf.layers.products import Arithmetic
 
 
 class ModelFunctions:
     """Functions of tensors, each traced once for every batch size.
 
-    Called while another function is traced, they become part of it. Nothing is checked here: images are uint8
-    [N, H, W, C], continuous images x and noise [N, H, W, C] and flat latents [N, D] of the model's dtype, labels int32
-    [N], or [0] for a model without classes, contexts [N, H, W, C'] of the model's dtype, or None for a model that is
-    given none.
+    Called while another function is traced, they become part of it; with inline=False it calls them instead, and
+    holds them once, however often they are called. Nothing is checked here: images are uint8 [N, H, W, C], continuous
+    images x and noise [N, H, W, C] and flat latents [N, D] of the model's dtype, labels int32 [N], or [0] for a model
+    without classes, contexts [N, H, W, C'] of the model's dtype, or None for a model that is given none.
 
     Called itself, an object returns its model: TFP compares callable arguments of a composite tensor by identity, so a
     GlowDistribution whose model is held in here can go in and out of a tf.function.
     """
 
-    def __init__(self, model: MultiScaleFlow):
-        self.model = model
+    def __init__(self, model: MultiScaleFlow, *, inline: bool = True):
+        self.model, self._inline = model, inline
         config, dtype = model.config, model.dtype
         self._uint8 = tf.TensorSpec([None, *config.image_shape], tf.uint8)
         self._continuous = tf.TensorSpec([None, *config.image_shape], dtype)
@@ -41,14 +42,9 @@ class ModelFunctions:
         self, images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor, context: tf.Tensor | None = None
     ) -> tf.Tensor:
         """log p in nats, [N]; its gradient is computed as with memory="reversible"."""
-
-        def function(
-            images: tf.Tensor, label: tf.Tensor, noise: tf.Tensor, context: tf.Tensor | None = None
-        ) -> tf.Tensor:
-            return self.model.log_prob_of(images, label, noise, context=context)[0]
-
-        signature = [self._uint8, self._label, self._continuous]
-        return self._call("log_prob", function, signature, context, images, label, noise)
+        x = self.model.continuous(images, noise)
+        flat, log_det = self.to_flat(x, label, context=context, compute_dtype=self.model.compute_dtype)
+        return self.model.log_prob_of([flat], log_det)
 
     def logits(self, images: tf.Tensor, noise: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Class logits [N, n_y] of a model that has a classifier."""
@@ -59,15 +55,22 @@ class ModelFunctions:
         return self._call("logits", function, [self._uint8, self._continuous], context, images, noise)
 
     def to_flat(
-        self, x: tf.Tensor, label: tf.Tensor, memory: Memory = "reversible", context: tf.Tensor | None = None
+        self,
+        x: tf.Tensor,
+        label: tf.Tensor,
+        memory: Memory = "reversible",
+        context: tf.Tensor | None = None,
+        compute_dtype: Any = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """(flat latents, log_det [N] in nats); `memory` is the gradient's strategy."""
+        """(flat latents, log_det [N] in nats); `memory` and compute_dtype are those of `to_latents`."""
+        arithmetic = Arithmetic.of(compute_dtype or self.model.dtype)
 
         def function(x: tf.Tensor, label: tf.Tensor, context: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-            encoding = self.model.to_latents(x, label, memory, context=context)
+            encoding = self.model.to_latents(x, label, memory, arithmetic, context=context)
             return flatten_latents(encoding.eps), encoding.log_det
 
-        return self._call(f"to_flat, {spelled(memory)}", function, [self._continuous, self._label], context, x, label)
+        name = f"to_flat, {spelled(memory)}, {arithmetic}"
+        return self._call(name, function, [self._continuous, self._label], context, x, label)
 
     def from_flat(
         self, flat: tf.Tensor, label: tf.Tensor, context: tf.Tensor | None = None
@@ -91,7 +94,7 @@ class ModelFunctions:
     ) -> Any:
         if context is not None:
             signature, args = [*signature, self._context], (*args, context)
-        if not tf.executing_eagerly():
+        if self._inline and not tf.executing_eagerly():
             return function(*args)
         if name not in self._traced:
             self._traced[name] = tf.function(function, input_signature=signature, autograph=False)

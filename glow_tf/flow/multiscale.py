@@ -152,21 +152,12 @@ class MultiScaleFlow:
         """uint8 images x and dequantisation noise, both [N, H, W, C] -> what `to_latents` takes."""
         return quantization.to_continuous(self.config, x, noise, self.dtype)
 
-    def log_prob_of(
-        self,
-        x: tf.Tensor,
-        y: tf.Tensor | None,
-        noise: tf.Tensor,
-        memory: Memory = "reversible",
-        probe: tf.Tensor | None = None,
-        context: tf.Tensor | None = None,
-    ) -> tuple[tf.Tensor, Encoding]:
-        """(log p(x) in nats, [N], of uint8 images x with this noise; the encoding that it came from)."""
-        encoding = self.to_latents(self.continuous(x, noise), y, memory, self.compute_dtype, probe, context)
-        log_prob = encoding.log_det + quantization.quantization_log_prob(self.config)
-        for latent in encoding.eps:
-            log_prob -= 0.5 * tf.reduce_sum(tf.square(latent) + math.log(2 * math.pi), [1, 2, 3])
-        return log_prob, encoding
+    def log_prob_of(self, eps: Sequence[tf.Tensor], log_det: tf.Tensor) -> tf.Tensor:
+        """log p(x) in nats, [N], of uint8 images whose latents these are, [N, ...], with this log_det [N]."""
+        log_prob = log_det + quantization.quantization_log_prob(self.config)
+        for latent in eps:
+            log_prob -= 0.5 * tf.reduce_sum(tf.square(latent) + math.log(2 * math.pi), range(1, latent.shape.rank))
+        return log_prob
 
     def top(self, x: tf.Tensor, noise: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """The top z of uint8 images x, before its prior."""

@@ -33,7 +33,7 @@ class Signatures(tf.Module):
     def __init__(self, model: MultiScaleFlow, constants: dict[str, tf.Variable]):
         super().__init__(name="glow")
         self.constants = constants
-        functions, config, dtype = ModelFunctions(model), model.config, model.dtype
+        functions, config, dtype = ModelFunctions(model, inline=False), model.config, model.dtype
         images = tf.TensorSpec([None, *config.image_shape], tf.uint8, "images")
         label = tf.TensorSpec([None], tf.int32, "label")
         latents = tf.TensorSpec([None, config.dimensions], dtype, "latents")
