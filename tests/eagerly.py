@@ -9,10 +9,11 @@ import tensorflow as tf
 
 
 @contextlib.contextmanager
-def eagerly() -> Iterator[None]:
-    """Traced functions run as plain Python; also a decorator."""
-    tf.config.run_functions_eagerly(True)
+def eagerly(eager: bool = True) -> Iterator[None]:
+    """Traced functions run as plain Python, or, within that, as they are; also a decorator."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(eager)
     try:
         yield
     finally:
-        tf.config.run_functions_eagerly(False)
+        tf.config.run_functions_eagerly(before)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import glow_tf
+from tests.eagerly import eagerly
 from tests.notebooks import execute
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "tour.ipynb"
@@ -25,8 +26,9 @@ def test_the_tour_runs_and_has_its_outputs(tmp_path, monkeypatch):
 
     model: dict[str, Any] = {"image_size": 8, "n_levels": 2, "depth": 2, "width": 16, "n_bits_x": 4, "learntop": True}
     model |= {"ycond": True, "flow_coupling": "affine"}
-    settings = {"problem": "digits", "logdir": str(tmp_path / "runs/digits"), "anchor_size": 8, "n_train": 1500}
-    train(model, {**settings, "epochs": 1, "polyak_epochs": 2, "memory": "store"})
+    settings = {"problem": "digits", "logdir": str(tmp_path / "runs/digits"), "anchor_size": 8, "n_train": 64}
+    with eagerly():
+        train(model, {**settings, "epochs": 1, "polyak_epochs": 10, "memory": "store"})
     monkeypatch.chdir(tmp_path)
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     assert kinds(execute(notebook)) == kinds(notebook)

@@ -10,6 +10,8 @@ import pytest
 import glow_tf
 from tests.golden_cases import Case
 
+pytestmark = pytest.mark.usefixtures("untraced_module")
+
 
 def written(tmp_path, case, **changes):
     path = tmp_path / "config.json"

@@ -12,9 +12,9 @@ from tests.training.common import assert_same_run, flags
 MODEL = {"image_size": 8, "n_levels": 1, "depth": 1, "width": 8, "flow_coupling": 0, "learntop": False}
 TRAIN = {"problem": "celeba", "anchor_size": 8, "n_batch_train": 4, "n_batch_test": 4, "n_batch_init": 8, "n_train": 18,
          "n_test": 3, "epochs": 2, "epochs_warmup": 1, "polyak_epochs": 10}  # fmt: skip
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("untraced_module")]
 
 
-@pytest.mark.slow
 def test_a_run_in_two_parts_is_the_same_run(write_records, tmp_path, undrawn):
     root = write_records({"train": (6, 6, 6), "validation": (3,)})
     settings = {**TRAIN, "data_dir": str(root), "dal": 2}
@@ -24,7 +24,6 @@ def test_a_run_in_two_parts_is_the_same_run(write_records, tmp_path, undrawn):
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-@pytest.mark.slow
 def test_a_damaged_record_ends_a_run_in_one_line_or_is_counted(write_records, tmp_path, capsys, undrawn):
     root = write_records({"train": (6, 6, 6), "validation": (3,)})
     at = flip(shard(root), 3)

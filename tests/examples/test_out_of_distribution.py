@@ -11,6 +11,8 @@ from glow_tf.examples.out_of_distribution import draw, main, read_scores, separa
 from tests.commands.conftest import make_run, picture
 from tests.commands.test_openai_graph import photos_in
 
+pytestmark = pytest.mark.usefixtures("untraced_module")
+
 
 def test_separation_is_the_share_of_pairs():
     random = np.random.default_rng(0)

@@ -225,10 +225,10 @@ def stored_at_full_depth(dtype):
 @pytest.mark.parametrize("dtype", [tf.float64, tf.float32])
 @pytest.mark.parametrize("kept", KEPT)
 def test_what_is_kept_makes_no_difference_at_full_depth(kept, dtype):
-    """In float64, whose tolerance is the tighter one, as it is traced."""
+    """The most mixed ones in float64, whose tolerance is the tighter one, as they are traced."""
     level, x = full_depth(dtype)
     run = functools.partial(gradients, level, functools.partial(level.forward, memory=KEPT[kept]))
-    if dtype == tf.float64:
+    if dtype == tf.float64 and len(KEPT[kept]) > 2:
         run = tf.function(run, autograph=False)
     assert_same(run(x), stored_at_full_depth(dtype), f"gradient {dtype.name}")
 
@@ -251,7 +251,6 @@ def test_a_probe_says_how_well_the_start_is_recovered(jit):
     """The relative difference between what is recovered and the true start, whatever the gradient's size."""
     level, x = make_level("invconv, affine", tf.float32, depth=32, width=8), images(dtype=np.float32)
 
-    @tf.function(autograph=False)
     def errors(x, segments, scale):
         probe = tf.zeros([])
         with tf.GradientTape() as tape:
@@ -263,6 +262,8 @@ def test_a_probe_says_how_well_the_start_is_recovered(jit):
             loss = scale * tf.reduce_sum(y)
         return tape.gradient(loss, probe)
 
+    if jit:
+        errors = tf.function(errors, autograph=False)
     undone, _ = level.inverse(level.forward(x)[0])
     wanted = float(tf.reduce_max(tf.abs(undone - x)) / tf.reduce_max(tf.abs(x)))
     for scale in (1.0, 1e20):

@@ -14,7 +14,7 @@ from tests.near import assert_near
 from tests.tolerances import LEVEL, MODEL
 
 pytestmark = pytest.mark.slow
-STEPS = 200
+STEPS = 100
 
 
 @pytest.fixture(scope="module")

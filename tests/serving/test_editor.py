@@ -14,6 +14,8 @@ from glow_tf.serving.demo.uploads import UploadError, Uploads
 from tests.data_loaders.conftest import SHARED_DATA
 from tests.random_weights import random_glow, random_images
 
+pytestmark = pytest.mark.usefixtures("untraced_module")
+
 FACES = SHARED_DATA / "faces256" / "images"
 
 

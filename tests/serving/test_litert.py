@@ -20,7 +20,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "flow_coupling": "additive", "n_bits_x": 5, "learntop": False, "flow_permutation": "shuffle", **ONE_LEVEL
     },
     "classes, gray": {"channels": 1, "ycond": True, "n_y": 3, "lu_decomposed": True, **ONE_LEVEL},
-    "context": {"image_size": 8, "context_channels": 2},
+    "context": {"context_channels": 2, **ONE_LEVEL},
     "classes and context": {"context": "grayscale", "ycond": True, "n_y": 3, **ONE_LEVEL},
 }  # fmt: skip
 

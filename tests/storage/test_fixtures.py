@@ -15,6 +15,8 @@ from glow_tf.commands.folders import find_model
 from glow_tf.commands.models import open_model
 from glow_tf.latents.files import read_attributes, read_latents
 
+pytestmark = pytest.mark.usefixtures("untraced_module")
+
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 NATS: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-3}  # 64 squares and log-scales, some hundred nats in float32
 LATENTS: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}  # four steps of networks of width 4

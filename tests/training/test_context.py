@@ -18,6 +18,7 @@ from tests.training.common import MODEL, TRAIN, assert_same_run
 
 ENLARGING = {**MODEL, "context": "downsampled:4"}
 SETTINGS = {**TRAIN, "epochs": 1}
+pytestmark = pytest.mark.usefixtures("untraced_module")
 
 
 @pytest.fixture(scope="module")

@@ -61,8 +61,9 @@ def test_a_step_that_is_not_finite_changes_nothing(skipping):
     assert any((value != before[name]).any() for name, value in everything(skipping).items())
 
 
+@eagerly()
 def test_stop_holds_the_weights_until_told_otherwise():
-    stopping, fine = trainer(), np.zeros(X.shape, np.float32)  # given every time, so that the step is traced once
+    stopping, fine = trainer(), np.zeros(X.shape, np.float32)
     assert stopping.step(X, Y, noise=fine)["condition"] == pytest.approx(1, abs=1e-4)  # rotations
     before = everything(stopping)
     noise = np.full(X.shape, np.inf, np.float32)
@@ -139,6 +140,7 @@ def test_clipping_scales_the_gradient():
         np.testing.assert_allclose(slot, plain.optimizer.slots[name] * (0.5 / norms[0]), rtol=1e-5, atol=1e-12)
 
 
+@eagerly()
 def test_stop_saves_nothing_bad_and_says_where_and_what_to_try(tmp_path):
     settings = {**TRAIN, "logdir": str(tmp_path), "lr": 100.0, "epochs_warmup": 0, "checkpoint_steps": 1}
     with pytest.raises(TrainError, match=r"epoch 1, step 2: the loss is .*First fault: level_0, step \d.*--lr"):
@@ -148,6 +150,7 @@ def test_stop_saves_nothing_bad_and_says_where_and_what_to_try(tmp_path):
 
 
 @pytest.mark.slow
+@eagerly()
 def test_rollback_goes_back_more_slowly_until_it_works(tmp_path, capsys, undrawn):
     settings = {**TRAIN, "logdir": str(tmp_path), "lr": 30.0, "epochs_warmup": 0, "on_nan": "rollback"}
     settings |= {"epochs": 1, "epochs_full_valid": 1}
@@ -232,6 +235,7 @@ class Poisoned:
         return batches.enumerate(start).map(harm)
 
 
+@eagerly()
 def test_skip_leaves_the_bad_batch_out_and_goes_on(tmp_path, capsys, undrawn):
     settings = {**TRAIN, "logdir": str(tmp_path), "on_nan": "skip", "checkpoint_steps": 1, "epochs": 2}
     result = train(MODEL, settings, Poisoned(data_loaders.load("digits", n_test=70)))

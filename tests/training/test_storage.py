@@ -21,6 +21,7 @@ from glow_tf.training.state import METRICS
 from tests.training.common import MODEL, REPOSITORY, TRAIN, assert_same_run
 
 SETTINGS = {**TRAIN, "epochs_full_valid": 1, "checkpoint_steps": 2}
+pytestmark = pytest.mark.usefixtures("untraced_module")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 
 

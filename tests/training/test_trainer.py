@@ -28,6 +28,7 @@ def weights(trainer):
     return {name: np.array(v) for name, v in trainer.variables.items()}
 
 
+@eagerly()
 def test_schedule_and_average():
     trainer = trainer_of()
     assert trainer.train_its == 2
