@@ -242,7 +242,7 @@ def test_memory_may_be_set_to_another(monkeypatch):
     glow = random_glow(image_size=4, channels=1, n_levels=1, depth=1, width=2)
     traced: list[str] = []
 
-    def to_latents(x, label, memory, context=None):
+    def to_latents(x, label, memory, compute_dtype, context=None):
         traced.append(memory)
         return Encoding([tf.reshape(x, [-1, 2, 2, 4])], tf.reduce_sum(x, [1, 2, 3]), x, tf.ones([]))
 
