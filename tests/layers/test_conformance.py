@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from glow_tf import layers
-from tests.layers.registry import ABSTRACT, EXAMPLES, batch, build, class_names
+from tests.layers.registry import ABSTRACT, EXAMPLES, batch, build, build_anew, class_names
 from tests.near import assert_near
 from tests.tolerances import CONDITION, LAYERS
 
@@ -171,14 +171,14 @@ def test_extreme_inputs(name, kind):
 
 @every_layer
 def test_initialize_returns_what_forward_gives(name):
-    layer, x = build(name), batch(name)
+    layer, x = build_anew(name), batch(name)
     kind = "bfloat16" if "bfloat16" in name else "tf.function"  # the initialisation itself is in full precision
     assert_both_near(kind, layer.initialize(x), layer.forward(x))
 
 
 @every_layer
 def test_checkpoint(name, tmp_path):
-    layer, other, x = build(name), build(name, seed=1), batch(name)
+    layer, other, x = build(name), build_anew(name, seed=1), batch(name)
     path = tf.train.Checkpoint(layer=layer).write(str(tmp_path / "layer"))
     tf.train.Checkpoint(layer=other).read(path).assert_consumed()
     assert len(other.variables) == len(layer.variables)
