@@ -23,15 +23,15 @@ from glow_tf.flow.budget import Demand
 from glow_tf.flow.room import choose, device_room
 config = glow_tf.GlowConfig(image_size=32, n_levels=2, depth=6, width=256, flow_coupling="affine", learntop=True)
 glow = glow_tf.Glow(config)
-x = np.zeros([16, 32, 32, 3], np.uint8)
+x = np.zeros([32, 32, 32, 3], np.uint8)
 glow.initialize(x[:4])
-demand = Demand(config, 16)
+demand = Demand(config, 32)
 least, most = demand.peak("reversible"), demand.peak("store")
 asked = {"least": "reversible", "most": "store"}.get(sys.argv[1]) or f"{(least + most) // 2 + device_room().held}B"
 choice = choose(demand, asked, device_room())
 glow.memory = choice.memory
 trainer = glow_tf.Trainer(glow)
-for _ in range(2):
+for _ in range(3):
     trainer.step(x, lr=1e-4)
 print(json.dumps({
     "foreseen": choice.needs,
