@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @contextlib.contextmanager
 def eagerly(eager: bool = True) -> Iterator[None]:
-    """Traced functions run as plain Python, or, within that, as they are; also a decorator."""
+    """Traced functions run as plain Python; with False, inside such a block, as graphs again. Also a decorator."""
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(eager)
     try:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -199,6 +200,18 @@ def test_memory_modes_give_one_likelihood():
     values = [model("affine").losses(tf.constant(x), None, tf.constant(noise), memory=m)["loss"] for m in MEMORY]
     for memory, value in zip(MEMORY, values, strict=True):
         assert_near(f"loss with memory={memory!r}", value, values[0], MODEL["latents"])
+
+
+@pytest.mark.parametrize(("precision", "graphs"), [("float32", 1), ("bfloat16", 2)])
+def test_likelihoods_share_the_graph_of_encode(precision, graphs):
+    """Where both have the same arithmetic; tracing is what calls `to_latents`."""
+    glow = random_glow(precision=precision, n_levels=1, depth=1, image_size=(2, 4))
+    x, _, noise = inputs(glow)
+    with mock.patch.object(glow, "to_latents", wraps=glow.to_latents) as traced:
+        glow.encode(x)
+        glow.log_prob(x, noise=noise)
+        glow.bits_per_dim(x[:1])
+    assert traced.call_count == graphs
 
 
 def test_labels_matter():

@@ -16,10 +16,10 @@ from glow_tf.layers.products import Arithmetic
 class ModelFunctions:
     """Functions of tensors, each traced once for every batch size.
 
-    Called while another function is traced, they become part of it; with inline=False it calls them instead, and
-    holds them once, however often they are called. Nothing is checked here: images are uint8 [N, H, W, C], continuous
-    images x and noise [N, H, W, C] and flat latents [N, D] of the model's dtype, labels int32 [N], or [0] for a model
-    without classes, contexts [N, H, W, C'] of the model's dtype, or None for a model that is given none.
+    Called while another function is traced, they become part of it; with inline=False they stay functions, which a
+    SavedModel then holds once, however many others call them. Nothing is checked here: images are uint8 [N, H, W, C],
+    continuous images x and noise [N, H, W, C] and flat latents [N, D] of the model's dtype, labels int32 [N], or [0]
+    for a model without classes, contexts [N, H, W, C'] of the model's dtype, or None for a model that is given none.
 
     Called itself, an object returns its model: TFP compares callable arguments of a composite tensor by identity, so a
     GlowDistribution whose model is held in here can go in and out of a tf.function.
@@ -62,7 +62,7 @@ class ModelFunctions:
         context: tf.Tensor | None = None,
         compute_dtype: Any = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """(flat latents, log_det [N] in nats); `memory` and compute_dtype are those of `to_latents`."""
+        """(flat latents, log_det [N] in nats); `memory` and `compute_dtype` as in `MultiScaleFlow.to_latents`."""
         arithmetic = Arithmetic.of(compute_dtype or self.model.dtype)
 
         def function(x: tf.Tensor, label: tf.Tensor, context: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:

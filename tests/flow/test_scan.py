@@ -225,7 +225,7 @@ def stored_at_full_depth(dtype):
 @pytest.mark.parametrize("dtype", [tf.float64, tf.float32])
 @pytest.mark.parametrize("kept", KEPT)
 def test_what_is_kept_makes_no_difference_at_full_depth(kept, dtype):
-    """The most mixed ones in float64, whose tolerance is the tighter one, as they are traced."""
+    """Traced in float64, whose tolerance is the tighter one, where there are more than two segments."""
     level, x = full_depth(dtype)
     run = functools.partial(gradients, level, functools.partial(level.forward, memory=KEPT[kept]))
     if dtype == tf.float64 and len(KEPT[kept]) > 2:

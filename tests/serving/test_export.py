@@ -7,12 +7,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import glow_tf
+from glow_tf.flow.multiscale import MultiScaleFlow
 from glow_tf.serving import export as export_module
 from glow_tf.serving.exported import ExportedModel
 from glow_tf.serving.signatures import SIGNATURES
@@ -112,6 +114,14 @@ assert not {"glow_tf", "data_loaders"} & set(sys.modules)
     same_images(given["sample"], wanted["sample"])
     np.testing.assert_array_equal(given["decode"], x)
     assert "gradient" not in said  # TensorFlow's warning at loading of gradients that were not saved
+
+
+@pytest.mark.parametrize("direction", ["to_latents", "from_latents"])
+def test_the_flow_is_traced_once_in_each_direction(direction, tmp_path):
+    method = getattr(MultiScaleFlow, direction)
+    with mock.patch.object(MultiScaleFlow, direction, autospec=True, side_effect=method) as traced:
+        glow_tf.export_saved_model(random_glow(image_size=4, n_levels=1, depth=1), tmp_path)
+    assert traced.call_count == 1
 
 
 def test_the_context_of_images_travels_too(exports, load):

@@ -49,7 +49,7 @@ def data(tmp_path):
 def test_a_line_runs_under_horovodrun(data, tmp_path):
     """The one whose images are no power of two, which OpenAI's code cannot run."""
     name = "lsun-tower-96"
-    line = command(name, lines()[name], f"{REDUCED} --n_level 2 --n_test 2 --dry_run", tmp_path / "logs")
+    line = command(name, lines()[name], f"{REDUCED} --n_test 2 --dry_run", tmp_path / "logs")
     process = Forked(*line, environment=environment(data))  # which asks Horovod's library what it can do
     said, _ = process.communicate(240)
     assert process.returncode == 0, said
